@@ -1,0 +1,7 @@
+//! Lifeboat: an Iceberg REST catalog that stands in front of the catalog you have, and is one by itself.
+//!
+//! `docs/architecture.md` has the words, the code map and the invariants. Modules depend on those above them in this list only.
+
+pub mod error;
+pub mod model;
+pub mod upstream;

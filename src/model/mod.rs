@@ -1,0 +1,11 @@
+//! Our nouns: names of things, who asks, and the operations of the Iceberg REST API.
+//!
+//! Pure: values and rules about values, no I/O, no clock. A value that exists is valid.
+
+mod access;
+mod ident;
+mod operation;
+
+pub use access::{Principal, Role};
+pub use ident::{CatalogName, Ident, Namespace};
+pub use operation::{Access, Operation, Route};
