@@ -2,7 +2,11 @@
 //!
 //! `docs/architecture.md` has the words, the code map and the invariants. Modules depend on those above them in this list only.
 
+pub mod database;
 pub mod error;
 pub mod model;
 pub mod storage;
 pub mod upstream;
+
+#[cfg(test)]
+mod testing;
