@@ -4,6 +4,7 @@
 
 pub mod database;
 pub mod error;
+pub mod format;
 pub mod model;
 pub mod storage;
 pub mod upstream;

@@ -1,0 +1,7 @@
+//! The Iceberg format as bytes and JSON: what a commit does to metadata, and what the Avro files of a tree name.
+//!
+//! Everything here only computes: no I/O, no clock, no environment, no randomness. Ids and times are passed in, and what
+//! we do not know (fields, types, properties, members of an update) goes through untouched. Where bytes come from and
+//! where they go, and which pointer moves, is for the callers.
+
+pub mod metadata;
