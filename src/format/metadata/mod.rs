@@ -9,3 +9,4 @@ mod json;
 mod schema;
 pub mod table;
 mod transform;
+pub mod view;
