@@ -4,4 +4,5 @@
 //! we do not know (fields, types, properties, members of an update) goes through untouched. Where bytes come from and
 //! where they go, and which pointer moves, is for the callers.
 
+pub mod avro;
 pub mod metadata;
