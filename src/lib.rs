@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` has the words, the code map and the invariants. Modules depend on those above them in this list only.
 
+pub mod catalog;
 pub mod database;
 pub mod error;
 pub mod format;

@@ -5,6 +5,8 @@
 
 pub mod embedded;
 pub mod pointer;
+pub mod members;
+pub mod rest;
 
 use std::sync::Arc;
 
