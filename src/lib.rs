@@ -7,6 +7,7 @@ pub mod error;
 pub mod format;
 pub mod model;
 pub mod storage;
+pub mod telemetry;
 pub mod upstream;
 
 #[cfg(test)]
