@@ -7,7 +7,9 @@ pub mod database;
 pub mod error;
 pub mod format;
 pub mod model;
+pub mod server;
 pub mod storage;
+pub mod telemetry;
 pub mod upstream;
 
 #[cfg(test)]
