@@ -42,6 +42,8 @@ pub struct Config {
     pub auth: Option<Auth>,
     /// What is logged and how.
     pub log: Log,
+    /// Whether `/metrics` needs no token beyond loopback.
+    pub metrics_open: bool,
     /// Every bound of the server.
     pub limits: Limits,
     /// How places are reached; the longest prefix wins.
@@ -104,14 +106,16 @@ pub struct Log {
 pub struct Limits {
     /// Largest request body.
     pub body_bytes: u64,
+    /// Memory for the bodies of all requests that run at once.
+    pub bodies_bytes: u64,
     /// Requests at once; more are answered 429.
     pub concurrent_requests: u64,
-    /// How long a client may take to send its headers.
-    pub header_timeout: Duration,
-    /// How long a client may take to send a body.
-    pub body_timeout: Duration,
-    /// How long a stopping server waits for requests in flight.
-    pub shutdown_grace: Duration,
+    /// Open connections; more wait in the system's queue.
+    pub connections: u64,
+    /// How long a client waits for an answer.
+    pub answer_timeout: Duration,
+    /// How long a stopping server waits for requests and writes in flight.
+    pub stop_timeout: Duration,
     /// Memory for cached answers, all catalogs together.
     pub cache_bytes: u64,
     /// Largest answer that is taken from an upstream.
@@ -299,6 +303,22 @@ impl Config {
             .and_then(|upstream| read::single(name, Source::Upstream(Box::new(upstream)), listen, &mut problems));
         finish(config, problems)
     }
+}
+
+impl Config {
+    /// The same at another address.
+    pub fn with_listen(self, listen: SocketAddr) -> Result<Config, Problems> {
+        let mut problems = Vec::new();
+        if self.auth.is_none() {
+            read::closed_enough(listen, |message| problems.push(Problem::new(0, "--listen", message)));
+        }
+        finish(Some(Config { listen, ..self }), problems)
+    }
+}
+
+/// An address as `listen` takes it; the error says what to write instead.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    values::address(text)
 }
 
 impl std::fmt::Debug for Token {

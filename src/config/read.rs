@@ -28,6 +28,7 @@ pub(super) fn config(tree: &Node, environment: &Environment<'_>, problems: &mut 
     }
     let tls = root.child_if_there("tls").map(|section| tls(&section));
     let log = log(&root.child("log"));
+    let metrics_open = root.child("metrics").flag("open");
     let limits = limits(&root.child("limits"));
     let storage = storage(&root);
     Some(Config {
@@ -35,6 +36,7 @@ pub(super) fn config(tree: &Node, environment: &Environment<'_>, problems: &mut 
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         auth: auth.map_or(Some(None), |auth| auth.map(Some))?,
         log: log?,
+        metrics_open: metrics_open?,
         limits: limits?,
         storage: storage?,
         catalogs: catalogs?,
@@ -61,6 +63,7 @@ pub(super) fn single(
         tls: None,
         auth: None,
         log: log(&root.child("log"))?,
+        metrics_open: root.child("metrics").flag("open")?,
         limits: limits(&root.child("limits"))?,
         storage: Vec::new(),
         catalogs: BTreeMap::from([(name, catalog)]),
@@ -83,7 +86,7 @@ pub(super) fn plain_upstream(uri: &str, warehouse: Option<&str>, problems: &mut 
 }
 
 /// Anywhere but loopback, a server without authentication is open to everybody.
-fn closed_enough(listen: SocketAddr, note: impl FnOnce(String)) {
+pub(super) fn closed_enough(listen: SocketAddr, note: impl FnOnce(String)) {
     if !listen.ip().is_loopback() {
         note(format!(
             "{listen} can be reached from other machines, and nobody has to prove who they are: add \"auth\" to the \
@@ -108,12 +111,18 @@ fn log(section: &Section<'_>) -> Option<Log> {
 }
 
 fn limits(section: &Section<'_>) -> Option<Limits> {
+    let (body_bytes, bodies_bytes) = (section.size("body-bytes")?, section.size("bodies-bytes")?);
+    if bodies_bytes < body_bytes {
+        section
+            .note("bodies-bytes", "is smaller than \"body-bytes\", so that no large request could run: make it larger");
+    }
     Some(Limits {
-        body_bytes: section.size("body-bytes")?,
+        body_bytes,
+        bodies_bytes,
         concurrent_requests: section.integer("concurrent-requests")?,
-        header_timeout: section.duration("header-timeout")?,
-        body_timeout: section.duration("body-timeout")?,
-        shutdown_grace: section.duration("shutdown-grace")?,
+        connections: section.integer("connections")?,
+        answer_timeout: section.duration("answer-timeout")?,
+        stop_timeout: section.duration("stop-timeout")?,
         cache_bytes: section.size("cache-bytes")?,
         upstream_body_bytes: section.size("upstream-body-bytes")?,
         idempotency_lifetime: section.duration("idempotency-lifetime")?,

@@ -34,7 +34,7 @@ auth:
       token-sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
       roles: { "*": operator }
 log: { format: json, level: debug, requests: true }
-limits: { body-bytes: 1MiB, concurrent-requests: 7, shutdown-grace: 90s }
+limits: { body-bytes: 1MiB, concurrent-requests: 7, stop-timeout: 90s }
 storage:
   - prefix: s3://bucket/
     endpoint: http://127.0.0.1:9000
@@ -65,8 +65,8 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(auth.tokens[0].roles["main"], Role::Write);
     assert_eq!(auth.tokens[1].sha256[0], 0x2c);
     assert_eq!((config.limits.body_bytes, config.limits.concurrent_requests), (1 << 20, 7));
-    assert_eq!(config.limits.shutdown_grace, Duration::from_secs(90));
-    assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
+    assert_eq!(config.limits.stop_timeout, Duration::from_secs(90));
+    assert_eq!(config.limits.answer_timeout, Duration::from_secs(300));
     assert_eq!((config.storage[0].prefix.as_str(), config.storage[0].path_style), ("s3://bucket", true));
     let [main, prod] = ["main", "prod"].map(|name| &config.catalogs[&CatalogName::parse(name).expect("plain")]);
     assert_eq!(main.client_config["s3.endpoint"].expose(), "http://127.0.0.1:9000");
@@ -107,7 +107,7 @@ log: { level: loud, requests: maybe, format: [json] }
 limits:
   body_bytes: 32MiB
   concurrent-requests: 0
-  shutdown-grace: 5 parsecs
+  stop-timeout: 5 parsecs
 storage:
   - prefix: gs://bucket
   - prefix: s3://a/
@@ -143,7 +143,7 @@ catalogs:
   line 5: log.requests: "maybe" is neither true nor false: write one of them
   line 7: limits.body_bytes: there is no such key: did you mean "body-bytes"?
   line 8: limits.concurrent-requests: "0" is not a whole number from 1 to 1000000
-  line 9: limits.shutdown-grace: "5 parsecs" is not a duration: write a whole number and a unit, such as 250ms, 5s, 2m, 1h or 1d
+  line 9: limits.stop-timeout: "5 parsecs" is not a duration: write a whole number and a unit, such as 250ms, 5s, 2m, 1h or 1d
   line 11: storage[0].prefix: a URI of scheme "gs" cannot be used here: write file://… or s3://… or s3a://… or s3n://…
   line 13: storage[1].access-key-id: is given without "secret-access-key": write both or neither
   line 15: storage[2].endpoint: the environment variable NOWHERE is not set: set it, or write ${NOWHERE:-default}
