@@ -11,21 +11,21 @@ use crate::model::{CatalogName, Role};
 
 use super::problem::{Problem, Problems};
 use super::section::{Reading, Section};
-use super::{Auth, Environment, Token, check, finish, process_variable, read_file, values, yaml};
+use super::{Auth, Catalog, Environment, Token, check, finish, process_variable, read_file, values, yaml};
 
 /// The key under which a list of tokens stands.
 const LIST: &str = "auth.tokens";
 
 /// Reads a file of tokens, for catalogs of these names; relative paths in it start from its folder.
 pub fn read_tokens(path: &Path, catalogs: &BTreeSet<CatalogName>) -> Result<Vec<Token>, Problems> {
-    let folder = path.parent().unwrap_or(Path::new("."));
     let file = Some(path.display().to_string());
-    read_tokens_in(path, catalogs, &Environment::new(&process_variable, folder)).map_err(|p| Problems { file, ..p })
+    read_tokens_in(path, Some(catalogs), &Environment::new(&process_variable, folder_of(path)))
+        .map_err(|p| Problems { file, ..p })
 }
 
 fn read_tokens_in(
     path: &Path,
-    catalogs: &BTreeSet<CatalogName>,
+    catalogs: Option<&BTreeSet<CatalogName>>,
     environment: &Environment<'_>,
 ) -> Result<Vec<Token>, Problems> {
     let alone = |problem| Problems { file: None, list: vec![problem] };
@@ -34,18 +34,18 @@ fn read_tokens_in(
     let mut problems = check::check(&mut tree, LIST, environment);
     let reading = Reading::new(environment, &mut problems);
     let tokens = Section::items(&reading, &tree, LIST, LIST);
-    let tokens = list(&reading, tokens, Some(catalogs));
+    let tokens = list(&reading, tokens, catalogs);
     finish(Some(tokens), problems)
 }
 
-/// The section `auth`.
+/// The section `auth`; `catalogs` is `None` if they could not be read.
 pub(super) fn auth(
     reading: &Reading<'_>,
     section: &Section<'_>,
-    catalogs: Option<&BTreeSet<CatalogName>>,
+    catalogs: Option<&BTreeMap<CatalogName, Catalog>>,
 ) -> Option<Auth> {
-    let (listed, file) = (section.has("tokens"), section.path("tokens-file"));
-    match (listed, file) {
+    let names = catalogs.map(|catalogs| catalogs.keys().cloned().collect::<BTreeSet<_>>());
+    match (section.has("tokens"), section.path("tokens-file")) {
         (true, Some(_)) => {
             section.note("tokens-file", "\"tokens\" is given too: keep one of them");
             None
@@ -55,16 +55,16 @@ pub(super) fn auth(
             None
         }
         (true, None) => {
-            let tokens = list(reading, section.list("tokens"), catalogs);
-            if tokens.is_empty() {
+            let tokens = list(reading, section.list("tokens"), names.as_ref());
+            let judged = catalogs.is_some_and(|catalogs| catalogs.values().all(Catalog::is_judged_upstream));
+            if tokens.is_empty() && !judged {
                 section.note("tokens", "the list is empty, so nobody could do anything: write at least one token");
             }
             Some(Auth { tokens, tokens_file: None })
         }
         (false, Some(path)) => {
-            let everything = BTreeSet::new();
-            let environment = Environment::new(reading.environment.variables, path.parent().unwrap_or(Path::new(".")));
-            match read_tokens_in(&path, catalogs.unwrap_or(&everything), &environment) {
+            let environment = Environment::new(reading.environment.variables, folder_of(&path));
+            match read_tokens_in(&path, names.as_ref(), &environment) {
                 Ok(tokens) => Some(Auth { tokens, tokens_file: Some(path) }),
                 Err(problems) => {
                     for problem in problems.list {
@@ -75,6 +75,10 @@ pub(super) fn auth(
             }
         }
     }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("."))
 }
 
 /// The tokens of a list; `catalogs` are the names that roles may be given for, `None` if they could not be read.

@@ -38,7 +38,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// HTTPS instead of HTTP.
     pub tls: Option<Tls>,
-    /// Who may do what; without it everybody may do all, on loopback only.
+    /// Who may do what. Without it everybody may do all, on loopback only; but where each catalog is judged upstream
+    /// ([`Catalog::is_judged_upstream`]), callers prove themselves there.
     pub auth: Option<Auth>,
     /// What is logged and how.
     pub log: Log,
@@ -131,8 +132,8 @@ pub struct Storage {
     pub prefix: String,
     /// Another endpoint than AWS.
     pub endpoint: Option<String>,
-    /// Its region.
-    pub region: String,
+    /// Its region; without one the environment's.
+    pub region: Option<String>,
     /// Keys; without them the environment's.
     pub keys: Option<Keys>,
     /// `endpoint/bucket/key` instead of `bucket.endpoint/key`.
@@ -161,6 +162,13 @@ pub struct Catalog {
     pub max_staleness: Duration,
     /// Advertised to clients, percent-encoded.
     pub namespace_separator: String,
+}
+
+impl Catalog {
+    /// Whether callers bring tokens of the upstream, which judges them, instead of tokens of ours.
+    pub fn is_judged_upstream(&self) -> bool {
+        matches!(&self.source, Source::Upstream(upstream) if upstream.auth == UpstreamAuth::Caller)
+    }
 }
 
 /// What is behind a catalog.
@@ -306,10 +314,15 @@ impl Config {
 }
 
 impl Config {
+    /// Whether anybody who can reach the server may do something without proving who they are.
+    pub fn is_open(&self) -> bool {
+        self.auth.is_none() && !self.catalogs.values().all(Catalog::is_judged_upstream)
+    }
+
     /// The same at another address.
     pub fn with_listen(self, listen: SocketAddr) -> Result<Config, Problems> {
         let mut problems = Vec::new();
-        if self.auth.is_none() {
+        if self.is_open() {
             read::closed_enough(listen, |message| problems.push(Problem::new(0, "--listen", message)));
         }
         finish(Some(Config { listen, ..self }), problems)

@@ -1,6 +1,6 @@
 //! The second pass over a configuration: values become a [`Config`], and how they belong together is checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use percent_encoding::percent_decode_str;
@@ -20,10 +20,10 @@ pub(super) fn config(tree: &Node, environment: &Environment<'_>, problems: &mut 
     let reading = Reading::new(environment, problems);
     let root = Section::open(&reading, tree, 1, "", "");
     let catalogs = catalogs(&root, environment);
-    let names = catalogs.as_ref().map(|catalogs| catalogs.keys().cloned().collect::<BTreeSet<_>>());
-    let auth = root.child_if_there("auth").map(|section| auth::auth(&reading, &section, names.as_ref()));
+    let auth = root.child_if_there("auth").map(|section| auth::auth(&reading, &section, catalogs.as_ref()));
     let listen = root.text("listen").and_then(|text| values::address(text).ok());
-    if let Some(listen) = listen.filter(|_| !root.has("auth")) {
+    let judged = catalogs.as_ref().is_some_and(|catalogs| catalogs.values().all(Catalog::is_judged_upstream));
+    if let Some(listen) = listen.filter(|_| !root.has("auth") && !judged) {
         closed_enough(listen, |message| root.note("listen", message));
     }
     let tls = root.child_if_there("tls").map(|section| tls(&section));
@@ -137,7 +137,7 @@ fn storage(root: &Section<'_>) -> Option<Vec<Storage>> {
             Some(Storage {
                 prefix: section.uri("prefix")?,
                 endpoint: section.uri("endpoint"),
-                region: section.text("region")?.to_owned(),
+                region: section.text("region").map(str::to_owned),
                 keys: keys?,
                 path_style: section.flag("path-style")?,
             })

@@ -159,7 +159,7 @@ pub const KEYS: &[Key] = &[
     key("storage", Form::List, Optional),
     key("storage[].prefix", Form::Uri(STORE), Required),
     key("storage[].endpoint", Form::Uri(WEB), Optional),
-    key("storage[].region", Form::Text, Is("us-east-1")),
+    key("storage[].region", Form::Text, Optional),
     key("storage[].access-key-id", Form::Secret, Optional),
     key("storage[].secret-access-key", Form::Secret, Optional),
     key("storage[].session-token", Form::Secret, Optional),

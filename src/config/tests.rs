@@ -214,6 +214,19 @@ fn tokens_and_secrets_come_from_files_too() {
 }
 
 #[test]
+fn where_the_upstream_judges_no_tokens_of_ours_are_needed() {
+    let text = |auth: &str, other: &str| {
+        format!("listen: 0.0.0.0:1\n{auth}catalogs:\n  a: {{ upstream: {{ uri: http://x, auth: caller }} }}\n{other}")
+    };
+    let config = parse(&text("", "")).unwrap_or_else(|p| panic!("{p}"));
+    assert!(!config.is_open());
+    assert!(parse(&text("auth: { tokens: [] }\n", "")).is_ok());
+    let open = "  b: { upstream: { uri: http://x } }\n";
+    assert!(parse(&text("", open)).is_err());
+    assert!(parse(&text("auth: { tokens: [] }\n", open)).is_err());
+}
+
+#[test]
 fn flags_alone_make_a_configuration() {
     let config = Config::embedded(Path::new("/data"), None).unwrap_or_else(|p| panic!("{p}"));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8181");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as ObjectPath;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig};
 use uuid::Uuid;
 
 use crate::config::{Config, Storage};
@@ -74,7 +74,9 @@ async fn try_folder(folder: &Path) -> Result<(), String> {
 async fn try_bucket(config: &Config, location: &str) -> Result<(), String> {
     let (store, root) = open(config, location)?;
     let name = root.join("_lifeboat").join(format!("doctor-{}", Uuid::new_v4()));
-    store.put(&name, PutPayload::from_static(CONTENT)).await.map_err(step("writing an object"))?;
+    // as the server writes: never over another object, which some stores cannot promise
+    let put = store.put_opts(&name, PutPayload::from_static(CONTENT), PutMode::Create.into());
+    put.await.map_err(step("writing an object that must not be there yet"))?;
     let read = async { store.get(&name).await?.bytes().await }.await;
     let removed = store.delete(&name).await;
     judge(&read.map_err(step("reading back what was written"))?)?;
@@ -95,7 +97,7 @@ async fn bounded(subject: &str, location: &str, work: impl Future<Output = Resul
                 "let the user that runs Lifeboat own the folder, and see that the disk is there and not full"
             } else {
                 "check the entry of this place under \"storage\": endpoint, region, keys and path-style; the keys need the rights \
-                 to list, get, put and delete objects under the prefix"
+                 to list, get, put and delete objects under the prefix, and the store must know conditional puts (If-None-Match)"
             };
             Finding::failed(CHECK, subject, format!("{location}: {message}"), advice)
         }
@@ -118,7 +120,10 @@ fn open(config: &Config, location: &str) -> Result<(AmazonS3, ObjectPath), Strin
     builder = builder.with_bucket_name(bucket);
     builder = builder.with_retry(RetryConfig { max_retries: RETRIES_MAX, ..RetryConfig::default() });
     if let Some(place) = place {
-        builder = builder.with_region(&place.region).with_virtual_hosted_style_request(!place.path_style);
+        builder = builder.with_virtual_hosted_style_request(!place.path_style);
+        if let Some(region) = &place.region {
+            builder = builder.with_region(region);
+        }
         if let Some(endpoint) = &place.endpoint {
             let plain = endpoint.starts_with("http://");
             builder = builder.with_endpoint(endpoint).with_client_options(ClientOptions::new().with_allow_http(plain));
@@ -153,7 +158,7 @@ mod tests {
         let entry = |prefix: &str| Storage {
             prefix: prefix.into(),
             endpoint: None,
-            region: String::new(),
+            region: None,
             keys: None,
             path_style: false,
         };

@@ -52,10 +52,10 @@ pub(super) async fn examine(name: &CatalogName, catalog: &dyn Catalog) -> Vec<Fi
             Finding::failed(CHECK, name.as_str(), message, advice)
         }
         (None, false) => {
-            let message = format!("the first {} load; there are more, which were not looked at", tables.len());
+            let message = format!("the first {} can be loaded; there are more, which were not looked at", placed.len());
             Finding::ok(CHECK, name.as_str(), message)
         }
-        (None, true) => Finding::ok(CHECK, name.as_str(), format!("all {} load", tables.len())),
+        (None, true) => Finding::ok(CHECK, name.as_str(), format!("all {} can be loaded", placed.len())),
     }];
     findings.push(locations::aliases(name.as_str(), &placed));
     findings.push(locations::overlaps(name.as_str(), &placed));
@@ -177,4 +177,57 @@ fn bad(operation: Operation) -> Error {
 
 fn levels(item: &Value) -> Option<Vec<String>> {
     item.as_array()?.iter().map(|level| level.as_str().map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use serde_json::json;
+
+    use super::super::finding::Status;
+    use super::*;
+    use crate::upstream::Response;
+
+    /// A catalog of a nested namespace with pages of one table, one of them inside another and one gone when it is loaded.
+    struct Few;
+
+    #[async_trait]
+    impl Catalog for Few {
+        async fn call(&self, request: Request) -> Result<Response> {
+            let answer = match (request.operation, &request.target) {
+                (Operation::ListNamespaces, _) => match request.query("parent") {
+                    None => json!({ "namespaces": [["a"]] }),
+                    Some("a") => json!({ "namespaces": [["a"], ["a", "b"], ["a", "b", "c"]] }),
+                    Some(_) => return Err(Error::new(Kind::Unsupported, "no deeper")),
+                },
+                (Operation::ListTables, Target::Namespace(namespace)) if namespace.levels().len() == 2 => {
+                    match request.query("pageToken") {
+                        None => json!({ "identifiers": [{ "name": "outer" }], "next-page-token": "1" }),
+                        Some("1") => json!({ "identifiers": [{ "name": "inner" }], "next-page-token": "2" }),
+                        Some(_) => json!({ "identifiers": [{ "name": "gone" }] }),
+                    }
+                }
+                (Operation::ListTables, _) => json!({ "identifiers": [], "next-page-token": null }),
+                (Operation::LoadTable, Target::Object(ident)) => match ident.name.as_str() {
+                    "outer" => json!({ "metadata": { "location": "s3://x/t" } }),
+                    "inner" => json!({ "metadata": { "location": "s3a://x/t/in" } }),
+                    _ => return Err(Error::new(Kind::NoSuchTable, "gone")),
+                },
+                _ => return Err(Error::internal("not asked for")),
+            };
+            Ok(Response::json(&answer))
+        }
+    }
+
+    #[tokio::test]
+    async fn every_page_of_every_namespace_is_looked_at() {
+        let name = CatalogName::parse("main").expect("plain");
+        let findings = examine(&name, &Few).await;
+        let told: Vec<_> = findings.iter().map(|finding| (finding.check, finding.status)).collect();
+        let wanted =
+            [("tables", Status::Ok), ("scheme aliases", Status::Warning), ("overlapping tables", Status::Failed)];
+        assert_eq!(told, wanted);
+        assert_eq!(findings[0].message, "all 2 can be loaded");
+        assert_eq!(findings[2].message, "a.b.inner is inside a.b.outer");
+    }
 }
