@@ -4,6 +4,8 @@
 
 pub mod catalog;
 pub mod database;
+pub mod cli;
+pub mod config;
 pub mod error;
 pub mod format;
 pub mod model;
