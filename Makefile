@@ -1,0 +1,41 @@
+# The commands of this house. `make help` lists them.
+SHELL := /bin/bash
+CACHE := $(or $(LIFEBOAT_CACHE),$(HOME)/.cache/lifeboat)
+PYTHON := $(CACHE)/venv/bin/python
+
+.PHONY: help setup lint test suite rck engines fuzz bench release clean
+
+help: ## list these commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup: ## install the real components that the tests use (cached outside the checkout)
+	python3 tests/components/install.py
+
+lint: ## formatting and lints
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+test: setup ## every test: Rust, Iceberg's compatibility kit, real engines
+	$(PYTHON) tests/run.py
+
+suite: setup ## only the Rust tests, with a real PostgreSQL
+	$(PYTHON) tests/run.py suite
+
+rck: setup ## only Iceberg's REST Compatibility Kit
+	$(PYTHON) tests/run.py rck
+
+engines: setup ## only the engines: PyIceberg, Spark, Trino, DuckDB
+	$(PYTHON) tests/run.py engines
+
+fuzz: ## fuzz targets, ten minutes each (SECONDS_EACH=600)
+	bash fuzz/run.sh
+
+bench: ## benchmarks side by side on this machine; prints the table of docs/benchmarks.md
+	python3 tests/components/install.py --bench
+	$(PYTHON) tests/bench/run.py
+
+release: ## the release binary, in target/release/lifeboat
+	cargo build --release --locked
+
+clean: ## build results of this checkout (the cache of components stays)
+	cargo clean
