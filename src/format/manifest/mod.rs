@@ -6,12 +6,14 @@
 
 mod avro;
 mod schema;
+mod snapshot;
 mod value;
 mod write;
 
 use std::collections::BTreeMap;
 
 pub use avro::Codec;
+pub use snapshot::{Draft, SnapshotIds, draft_snapshot};
 pub use value::{Value, ValueType};
 pub use write::{ListHeader, ManifestHeader, Written, write_list, write_manifest};
 
