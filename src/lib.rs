@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` has the words, the code map and the invariants. Modules depend on those above them in this list only.
 
+pub mod cli;
 pub mod error;
 pub mod format;
 pub mod model;
