@@ -6,4 +6,5 @@ pub mod cli;
 pub mod error;
 pub mod format;
 pub mod model;
+pub mod storage;
 pub mod upstream;

@@ -5,7 +5,9 @@
 mod access;
 mod ident;
 mod operation;
+mod secret;
 
 pub use access::{Principal, Role};
 pub use ident::{CatalogName, Ident, Namespace};
 pub use operation::{Access, Operation, Route};
+pub use secret::Secret;

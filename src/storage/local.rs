@@ -1,0 +1,169 @@
+//! Local folders: whole files, written durably.
+//!
+//! A new file is written beside its place, synced, linked to its name (which fails when the name is taken) and its folder synced: after a crash it
+//! is there whole or not at all, and an acknowledged one is there after a power cut. Blocking work runs on the blocking pool.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::{Listed, Location, check_size};
+use crate::error::{Error, Kind, Result};
+
+/// Files in the making begin with this; no listing shows them.
+const UNFINISHED: &str = ".lifeboat-unfinished-";
+
+pub(super) async fn read(path: PathBuf, size_bytes_max: u64) -> Result<Bytes> {
+    blocking(move || {
+        let mut file = File::open(&path).map_err(failure)?;
+        let metadata = file.metadata().map_err(failure)?;
+        if metadata.is_dir() {
+            return Err(Error::new(Kind::NotFound, format!("file does not exist: {} is a folder", path.display())));
+        }
+        check_size(metadata.len(), size_bytes_max)?;
+        let mut bytes = Vec::with_capacity(metadata.len() as usize);
+        file.read_to_end(&mut bytes).map_err(failure)?;
+        Ok(Bytes::from(bytes))
+    })
+    .await
+}
+
+pub(super) async fn write_new(path: PathBuf, bytes: Bytes) -> Result<()> {
+    blocking(move || {
+        let folder = path.parent().ok_or_else(|| Error::bad_request("the file system's root is not a file"))?;
+        make_folder(folder)?;
+        let mut unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(failure)?;
+        unfinished.write_all(&bytes).map_err(failure)?;
+        readable_by_all(unfinished.as_file())?;
+        unfinished.as_file().sync_all().map_err(failure)?;
+        unfinished.persist_noclobber(&path).map_err(|e| failure(e.error))?;
+        sync_folder(folder)
+    })
+    .await
+}
+
+pub(super) async fn size_bytes(path: PathBuf) -> Result<Option<u64>> {
+    blocking(move || match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+        Ok(_) => Ok(None),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(failure(e)),
+    })
+    .await
+}
+
+pub(super) async fn delete(path: PathBuf) -> Result<()> {
+    blocking(move || match fs::remove_file(&path) {
+        Ok(()) => Ok(()),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+        Err(e) => Err(failure(e)),
+    })
+    .await
+}
+
+pub(super) async fn list(prefix: Location, root: PathBuf, count_max: usize) -> Result<Vec<Listed>> {
+    blocking(move || {
+        let mut found = Vec::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+                Err(e) => return Err(failure(e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(failure)?;
+                let kind = entry.file_type().map_err(failure)?;
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if kind.is_file() && !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                    found.extend(listed(&prefix, &root, &entry.path())?);
+                    if found.len() > count_max {
+                        return Err(Error::new(Kind::Unprocessable, format!("more than {count_max} files")));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    })
+    .await
+}
+
+/// A file as a listing shows it; `None` when it has gone meanwhile.
+fn listed(prefix: &Location, root: &Path, path: &Path) -> Result<Option<Listed>> {
+    let below = path.strip_prefix(root).map_err(|e| Error::internal(e.to_string()))?;
+    let Some(below) = below.to_str() else {
+        return Err(Error::new(Kind::Unprocessable, format!("the name of {} is not UTF-8", path.display())));
+    };
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(Listed { location: prefix.join(below), size_bytes: metadata.len() })),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failure(e)),
+    }
+}
+
+/// Makes a folder and those above it, each durable in the one above.
+fn make_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Ok(()) => folder.parent().map_or(Ok(()), sync_folder),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(e) => Err(failure(e)),
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|f| f.sync_all()).map_err(failure)
+}
+
+/// Temporary files are private; engines that run as somebody else must read what we write.
+fn readable_by_all(file: &File) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(failure)
+}
+
+fn failure(e: std::io::Error) -> Error {
+    let kind = match e.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Kind::NotFound,
+        ErrorKind::AlreadyExists => Kind::AlreadyExists,
+        ErrorKind::InvalidFilename => Kind::BadRequest,
+        _ => Kind::Internal,
+    };
+    let message = if kind == Kind::NotFound { "file does not exist".to_owned() } else { e.to_string() };
+    Error::new(kind, message)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("file work was cut off").with_source(e))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Storage;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_written_once_and_never_over_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = Storage::new(Vec::new());
+        let root = Location::new(format!("file:{}", folder.path().display()));
+        let file = root.join("a/b c/%2e.json");
+        storage.write_new(&file, Bytes::from_static(b"one")).await.expect("written");
+        let error = storage.write_new(&file, Bytes::from_static(b"two")).await.expect_err("it is there");
+        assert_eq!(error.kind(), Kind::AlreadyExists);
+        assert_eq!(storage.read(&file, 10).await.expect("read"), "one");
+        assert_eq!(storage.read(&file, 2).await.expect_err("too large").kind(), Kind::Unprocessable);
+        let listed = storage.list(&root, 10).await.expect("listed");
+        assert_eq!(listed, [Listed { location: file.clone(), size_bytes: 3 }]);
+        storage.delete_all(vec![file.clone(), root.join("never-there")]).await.expect("deleted");
+        assert_eq!(storage.size_bytes(&file).await.expect("looked"), None);
+        assert_eq!(storage.read(&file, 10).await.expect_err("gone").kind(), Kind::NotFound);
+    }
+}

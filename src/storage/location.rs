@@ -1,0 +1,151 @@
+//! A place in storage, as Iceberg metadata writes it.
+//!
+//! What must hold: a [`Location`] is compared and joined as the plain string that it is (`file:/a`, `file:///a` and `/a` are three
+//! strings), and one that could lead outside of what it names (a `..` segment) has no [`Place`].
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The schemes of S3; the same store whatever the spelling.
+const S3_SCHEMES: [&str; 3] = ["s3", "s3a", "s3n"];
+
+/// A place in storage: a file or a prefix. Never normalised.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Location(String);
+
+/// Where a location is for the program that must go there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// An absolute path of this machine.
+    Local(PathBuf),
+    /// A key in a bucket; a prefix' key ends without a slash.
+    Object { bucket: String, key: String },
+}
+
+impl Location {
+    /// Takes a location as it is.
+    pub fn new(text: impl Into<String>) -> Self {
+        Location(text.into())
+    }
+
+    /// As a string.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The scheme before `:`, or `None` for a bare path.
+    pub fn scheme(&self) -> Option<&str> {
+        let (scheme, _) = self.0.split_once(":/")?;
+        let plain = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        (plain && !scheme.is_empty()).then_some(scheme)
+    }
+
+    /// Whether this is `prefix` itself or lies below it, at a `/` boundary; trailing slashes of the prefix do not count.
+    pub fn is_under(&self, prefix: &Location) -> bool {
+        let prefix = prefix.0.trim_end_matches('/');
+        match self.0.strip_prefix(prefix) {
+            Some(rest) => rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        }
+    }
+
+    /// A place below this one.
+    pub fn join(&self, below: &str) -> Location {
+        Location(format!("{}/{below}", self.0.trim_end_matches('/')))
+    }
+
+    /// Whether this program can go there at all: a known scheme and no `..`.
+    pub fn check(&self) -> Result<()> {
+        self.place().map(|_| ())
+    }
+
+    /// Where that is for us.
+    pub(super) fn place(&self) -> Result<Place> {
+        if self.0.contains('\0') || self.0.split('/').any(|segment| segment == "..") {
+            return Err(Error::bad_request(format!("location {:?} holds a '..' segment or U+0000", self.0)));
+        }
+        match self.scheme() {
+            None if self.0.starts_with('/') => Ok(Place::Local(PathBuf::from(&self.0))),
+            Some("file") => self.local(),
+            Some(scheme) if S3_SCHEMES.contains(&scheme) => self.object(),
+            Some(scheme) => Err(Error::bad_request(format!(
+                "location {:?} has scheme {scheme:?}; file, s3, s3a and s3n are spoken",
+                self.0
+            ))),
+            None => Err(Error::bad_request(format!("location {:?} is neither absolute nor has a scheme", self.0))),
+        }
+    }
+
+    /// `file:/a`, `file:///a` and `file://localhost/a`: all the same folder here.
+    fn local(&self) -> Result<Place> {
+        let rest = &self.0["file:".len()..];
+        let path = match rest.strip_prefix("//") {
+            Some(after) => after.strip_prefix("localhost").unwrap_or(after),
+            None => rest,
+        };
+        if !path.starts_with('/') {
+            return Err(Error::bad_request(format!("location {:?} names another machine's folder", self.0)));
+        }
+        Ok(Place::Local(PathBuf::from(path)))
+    }
+
+    fn object(&self) -> Result<Place> {
+        let rest = self.0.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(Error::bad_request(format!("location {:?} names no bucket", self.0)));
+        }
+        Ok(Place::Object { bucket: bucket.to_owned(), key: key.trim_end_matches('/').to_owned() })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str) -> Option<Place> {
+        Location::new(text).place().ok()
+    }
+
+    #[test]
+    fn every_spelling_of_a_local_folder_leads_there() {
+        for text in ["/tmp/a b%20", "file:/tmp/a b%20", "file:///tmp/a b%20", "file://localhost/tmp/a b%20"] {
+            assert_eq!(place(text), Some(Place::Local("/tmp/a b%20".into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_and_key_are_taken_as_written() {
+        let expected = Place::Object { bucket: "b".into(), key: "x/y%2F".into() };
+        for text in ["s3://b/x/y%2F", "s3a://b/x/y%2F/", "s3n://b/x/y%2F"] {
+            assert_eq!(place(text), Some(expected.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_that_lead_elsewhere_are_refused() {
+        for text in ["relative/a", "", "s3:///k", "file://host/a", "/a/../b", "s3://b/../c", "gs://b/k", "/a\0b"] {
+            assert_eq!(place(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn below_means_at_a_slash() {
+        let at = |text: &str| Location::new(text);
+        assert!(at("s3://b/t/data/f").is_under(&at("s3://b/t/")));
+        assert!(at("s3://b/t").is_under(&at("s3://b/t")));
+        assert!(!at("s3://b/table2").is_under(&at("s3://b/table")));
+        assert!(!at("s3a://b/t/f").is_under(&at("s3://b/t")));
+    }
+}

@@ -1,0 +1,129 @@
+//! Places in storage: locations to bytes, on local folders and S3.
+//!
+//! What must hold: a location is a plain string that is never normalised; a file is written once, whole and durable, and never
+//! over another one; nothing outside of what a location names is touched. What the bytes mean is for others.
+
+mod local;
+mod location;
+mod object;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+
+pub use location::Location;
+pub use object::StoreSettings;
+
+use crate::error::{Error, Kind, Result};
+use location::Place;
+use object::Bucket;
+
+/// Deletions under way at once.
+const DELETES_AT_ONCE_MAX: usize = 16;
+
+/// A file found by [`Storage::list`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Where it is, spelled as the listed prefix is.
+    pub location: Location,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// Everything that can be read and written, by location.
+#[derive(Debug)]
+pub struct Storage {
+    settings: Vec<StoreSettings>,
+    buckets: Mutex<BTreeMap<(String, usize), Arc<Bucket>>>,
+}
+
+impl Storage {
+    /// Takes the stores' settings; a place's store is the one with the longest prefix. S3 without settings is reached with the environment's.
+    pub fn new(settings: Vec<StoreSettings>) -> Self {
+        Storage { settings, buckets: Mutex::default() }
+    }
+
+    /// The whole file. [`Kind::NotFound`] names the location; more than `size_bytes_max` is refused before it is read.
+    pub async fn read(&self, location: &Location, size_bytes_max: u64) -> Result<Bytes> {
+        match location.place()? {
+            Place::Local(path) => local::read(path, size_bytes_max).await,
+            Place::Object { bucket, key } => self.bucket(location, &bucket)?.read(&key, size_bytes_max).await,
+        }
+        .map_err(|e| e.context(format!("reading {location}")))
+    }
+
+    /// Writes a file that must not exist; [`Kind::AlreadyExists`] when it does, and then nothing is changed. Durable when it returns.
+    pub async fn write_new(&self, location: &Location, bytes: Bytes) -> Result<()> {
+        match location.place()? {
+            Place::Local(path) => local::write_new(path, bytes).await,
+            Place::Object { bucket, key } => self.bucket(location, &bucket)?.write_new(&key, bytes).await,
+        }
+        .map_err(|e| e.context(format!("writing {location}")))
+    }
+
+    /// The size of the file, or `None` where there is none.
+    pub async fn size_bytes(&self, location: &Location) -> Result<Option<u64>> {
+        match location.place()? {
+            Place::Local(path) => local::size_bytes(path).await,
+            Place::Object { bucket, key } => self.bucket(location, &bucket)?.size_bytes(&key).await,
+        }
+        .map_err(|e| e.context(format!("looking at {location}")))
+    }
+
+    /// Deletes a file; that there is none is fine.
+    pub async fn delete(&self, location: &Location) -> Result<()> {
+        match location.place()? {
+            Place::Local(path) => local::delete(path).await,
+            Place::Object { bucket, key } => self.bucket(location, &bucket)?.delete(&key).await,
+        }
+        .map_err(|e| e.context(format!("deleting {location}")))
+    }
+
+    /// Deletes files, several at once; goes on after a failure and returns the first one at the end.
+    pub async fn delete_all(&self, locations: Vec<Location>) -> Result<()> {
+        let outcomes = stream::iter(locations)
+            .map(|location| async move { self.delete(&location).await })
+            .buffer_unordered(DELETES_AT_ONCE_MAX)
+            .collect::<Vec<_>>()
+            .await;
+        outcomes.into_iter().collect()
+    }
+
+    /// The files below a prefix (a folder), at most `count_max` of them, in no order. No such folder: an empty list.
+    pub async fn list(&self, prefix: &Location, count_max: usize) -> Result<Vec<Listed>> {
+        match prefix.place()? {
+            Place::Local(path) => local::list(prefix.clone(), path, count_max).await,
+            Place::Object { bucket, key } => self.bucket(prefix, &bucket)?.list(prefix, &key, count_max).await,
+        }
+        .map_err(|e| e.context(format!("listing {prefix}")))
+    }
+
+    /// The client of a bucket under the settings that cover a location; made once.
+    fn bucket(&self, location: &Location, name: &str) -> Result<Arc<Bucket>> {
+        let at = self.settings_for(location);
+        let mut buckets = self.buckets.lock().map_err(|_| Error::internal("the list of buckets is poisoned"))?;
+        if let Some(bucket) = buckets.get(&(name.to_owned(), at)) {
+            return Ok(bucket.clone());
+        }
+        let bucket = Arc::new(Bucket::open(name, self.settings.get(at))?);
+        buckets.insert((name.to_owned(), at), bucket.clone());
+        Ok(bucket)
+    }
+
+    /// The place in the list of the settings with the longest prefix of a location; one past its end when none covers it.
+    fn settings_for(&self, location: &Location) -> usize {
+        let covering = self.settings.iter().enumerate().filter(|(_, s)| location.is_under(&s.prefix));
+        covering.max_by_key(|(_, s)| s.prefix.as_str().len()).map_or(self.settings.len(), |(at, _)| at)
+    }
+}
+
+/// Refuses a file that is larger than the caller can take.
+fn check_size(size_bytes: u64, size_bytes_max: u64) -> Result<()> {
+    if size_bytes > size_bytes_max {
+        let message = format!("the file has {size_bytes} bytes, more than the {size_bytes_max} that are read at once");
+        return Err(Error::new(Kind::Unprocessable, message));
+    }
+    Ok(())
+}

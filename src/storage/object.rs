@@ -1,0 +1,124 @@
+//! S3 and what speaks like it, through `object_store`.
+//!
+//! Keys are taken as written; one that `object_store` would have to change (an empty or `.` segment) is refused by name.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use super::{Listed, Location, check_size};
+use crate::error::{Error, Kind, Result};
+use crate::model::Secret;
+
+/// How to reach the places under a prefix.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// The places that these settings are for.
+    pub prefix: Location,
+    /// Where the store answers, unless it is AWS.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// The key; without one the environment's credentials are used.
+    pub access_key_id: Option<String>,
+    /// The key's secret.
+    pub secret_access_key: Option<Secret>,
+    /// Bucket in the path rather than in the host name.
+    pub path_style: bool,
+}
+
+/// One bucket's client.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    name: String,
+    store: AmazonS3,
+}
+
+impl Bucket {
+    pub(super) fn open(name: &str, settings: Option<&StoreSettings>) -> Result<Self> {
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(name);
+        if let Some(settings) = settings {
+            builder = builder.with_virtual_hosted_style_request(!settings.path_style);
+            if let Some(endpoint) = &settings.endpoint {
+                builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+            }
+            if let Some(region) = &settings.region {
+                builder = builder.with_region(region);
+            }
+            if let Some(id) = &settings.access_key_id {
+                builder = builder.with_access_key_id(id);
+            }
+            if let Some(secret) = &settings.secret_access_key {
+                builder = builder.with_secret_access_key(secret.expose());
+            }
+        }
+        let store = builder.build().map_err(failure)?;
+        Ok(Bucket { name: name.to_owned(), store })
+    }
+
+    pub(super) async fn read(&self, key: &str, size_bytes_max: u64) -> Result<Bytes> {
+        let found = self.store.get(&path(key)?).await.map_err(failure)?;
+        check_size(found.meta.size, size_bytes_max)?;
+        found.bytes().await.map_err(failure)
+    }
+
+    pub(super) async fn write_new(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.store.put_opts(&path(key)?, bytes.into(), options).await.map_err(failure)?;
+        Ok(())
+    }
+
+    pub(super) async fn size_bytes(&self, key: &str) -> Result<Option<u64>> {
+        match self.store.head(&path(key)?).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(failure(e)),
+        }
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<()> {
+        match self.store.delete(&path(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(failure(e)),
+        }
+    }
+
+    pub(super) async fn list(&self, prefix: &Location, key: &str, count_max: usize) -> Result<Vec<Listed>> {
+        let below = path(key)?;
+        let mut found = Vec::new();
+        let mut listing = self.store.list(Some(&below));
+        while let Some(object) = listing.try_next().await.map_err(failure)? {
+            let key = object.location.as_ref();
+            let rest = key.strip_prefix(below.as_ref()).unwrap_or(key).trim_start_matches('/');
+            found.push(Listed { location: prefix.join(rest), size_bytes: object.size });
+            if found.len() > count_max {
+                return Err(Error::new(Kind::Unprocessable, format!("more than {count_max} files in {}", self.name)));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn path(key: &str) -> Result<Path> {
+    let path = Path::parse(key).map_err(|e| Error::bad_request(format!("key {key:?} cannot be kept as it is: {e}")))?;
+    if path.as_ref() != key {
+        return Err(Error::bad_request(format!("key {key:?} cannot be kept as it is")));
+    }
+    Ok(path)
+}
+
+fn failure(e: object_store::Error) -> Error {
+    let (kind, message) = match &e {
+        object_store::Error::NotFound { .. } => (Kind::NotFound, "file does not exist"),
+        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => {
+            (Kind::AlreadyExists, "the file is there already")
+        }
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            (Kind::Internal, "the store refused us; check the keys and rights under storage in the config")
+        }
+        _ => (Kind::Internal, "the store did not answer as it should"),
+    };
+    Error::new(kind, message).with_source(e)
+}
