@@ -1,6 +1,6 @@
 //! Fills a catalog with the demonstration, as any client would: files first, then the commit that names them.
 //!
-//! What must hold: only the [`Catalog`] port and the given store are used, so that it works before any kind of catalog; what is
+//! What must hold: only the [`Catalog`] port and the tables' own locations are used, so that it works before any kind of catalog; what is
 //! there already is left alone, and a table that an earlier run left half filled is an error that names it.
 
 use std::fmt;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -16,13 +15,11 @@ use uuid::Uuid;
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest::{DataFile, FileContent, ManifestFile, SnapshotIds, Value, draft_snapshot};
 use crate::model::{CatalogName, Ident, Namespace, Operation, Principal};
+use crate::storage::{Location, Storage};
 use crate::upstream::{Catalog, Request, Target};
 
 use super::parquet::{self, Column, POSITION_DELETE};
 use super::tables::{self, Content, Part, Step};
-
-/// Stores a new file at a location under a table that the catalog made.
-pub type Put<'a> = dyn Fn(String, Bytes) -> BoxFuture<'a, Result<()>> + Send + Sync + 'a;
 
 /// What is in the catalog now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +42,7 @@ impl fmt::Display for Report {
 pub async fn fill(
     catalog: &dyn Catalog,
     name: &CatalogName,
-    put: &Put<'_>,
+    storage: &Storage,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Report> {
     let client = Client { catalog, name, namespace: Namespace::new(vec![tables::NAMESPACE.into()])? };
@@ -54,7 +51,7 @@ pub async fn fill(
     let mut report = Report { lines: Vec::new() };
     for content in tables::all() {
         let full_name = format!("{}.{}", tables::NAMESPACE, content.name);
-        fill_table(&client, put, &content).await.map_err(|e| e.context(full_name.clone()))?;
+        fill_table(&client, storage, &content).await.map_err(|e| e.context(full_name.clone()))?;
         progress(&full_name);
         report.lines.push((full_name, format!("{} rows", content.rows), content.shows.into()));
     }
@@ -65,7 +62,7 @@ pub async fn fill(
     Ok(report)
 }
 
-async fn fill_table(client: &Client<'_>, put: &Put<'_>, content: &Content) -> Result<()> {
+async fn fill_table(client: &Client<'_>, storage: &Storage, content: &Content) -> Result<()> {
     let body = json!({
         "name": content.name,
         "schema": tables::schema(0, &content.columns),
@@ -85,7 +82,7 @@ async fn fill_table(client: &Client<'_>, put: &Put<'_>, content: &Content) -> Re
         first_file: None,
     };
     for step in &content.steps {
-        let commit = table.commit(put, content, step).await?;
+        let commit = table.commit(storage, content, step).await?;
         let answer = client.call(Operation::UpdateTable, target_table.clone(), &commit).await?;
         table.metadata = answer["metadata"].clone();
     }
@@ -114,20 +111,20 @@ struct Table {
 
 impl Table {
     /// Stores what a step needs and gives the commit that makes it so.
-    async fn commit(&mut self, put: &Put<'_>, content: &Content, step: &Step) -> Result<Json> {
+    async fn commit(&mut self, storage: &Storage, content: &Content, step: &Step) -> Result<Json> {
         let uuid = json!({"type": "assert-table-uuid", "uuid": self.metadata["table-uuid"]});
         let (requirement, updates) = match step {
             Step::Append(parts) => {
                 let mut files = Vec::new();
                 for part in parts {
-                    files.push(self.store_part(put, part).await?);
+                    files.push(self.store_part(storage, part).await?);
                 }
                 self.first_file = self.first_file.take().or_else(|| files.first().cloned());
-                self.draft(put, content, &files).await?
+                self.draft(storage, content, &files).await?
             }
             Step::DeleteAt(positions) => {
-                let deletes = self.store_deletes(put, positions).await?;
-                self.draft(put, content, &[deletes]).await?
+                let deletes = self.store_deletes(storage, positions).await?;
+                self.draft(storage, content, &[deletes]).await?
             }
             Step::AddColumn(column) => {
                 self.columns.push(*column);
@@ -146,16 +143,16 @@ impl Table {
         Ok(json!({"requirements": [uuid, requirement], "updates": updates}))
     }
 
-    async fn store_part(&self, put: &Put<'_>, part: &Part) -> Result<DataFile> {
+    async fn store_part(&self, storage: &Storage, part: &Part) -> Result<DataFile> {
         let path = self.new_path("")?;
         let (bytes, mut file) = parquet::write(FileContent::Data, &path, &self.columns, &part.rows)?;
         file.partition = part.partition.clone();
-        put(path, bytes.into()).await?;
+        storage.write_new(&Location::new(path), bytes.into()).await?;
         Ok(file)
     }
 
     /// A position delete of rows of the first data file.
-    async fn store_deletes(&self, put: &Put<'_>, positions: &[i64]) -> Result<DataFile> {
+    async fn store_deletes(&self, storage: &Storage, positions: &[i64]) -> Result<DataFile> {
         let about = self.first_file.as_ref().ok_or_else(|| Error::internal("nothing was appended yet"))?;
         let row = |at: &i64| vec![Some(Value::String(about.file_path.clone())), Some(Value::Long(*at))];
         let rows: Vec<_> = positions.iter().map(row).collect();
@@ -163,7 +160,7 @@ impl Table {
         let (bytes, mut file) = parquet::write(FileContent::PositionDeletes, &path, &POSITION_DELETE, &rows)?;
         file.referenced_data_file = Some(about.file_path.clone());
         file.partition = about.partition.clone();
-        put(path, bytes.into()).await?;
+        storage.write_new(&Location::new(path), bytes.into()).await?;
         Ok(file)
     }
 
@@ -173,7 +170,7 @@ impl Table {
         Ok(format!("{}/data/{}{suffix}.parquet", location.trim_end_matches('/'), Uuid::new_v4()))
     }
 
-    async fn draft(&mut self, put: &Put<'_>, content: &Content, files: &[DataFile]) -> Result<(Json, Vec<Json>)> {
+    async fn draft(&mut self, storage: &Storage, content: &Content, files: &[DataFile]) -> Result<(Json, Vec<Json>)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64);
         let ids = SnapshotIds {
             snapshot_id: rand::random_range(1..i64::MAX),
@@ -182,7 +179,7 @@ impl Table {
         };
         let draft = draft_snapshot(&self.metadata, &content.spec.1, &self.carried, ids, files)?;
         for (location, bytes) in draft.files {
-            put(location, bytes.into()).await?;
+            storage.write_new(&Location::new(location), bytes.into()).await?;
         }
         self.carried = draft.manifests;
         let requirement =
@@ -205,7 +202,7 @@ fn view() -> Json {
         ]},
         "view-version": {
             "version-id": 1, "schema-id": 0, "timestamp-ms": now, "summary": {"engine-name": "lifeboat"},
-            "default-namespace": [tables::NAMESPACE],
+            "default-catalog": tables::ENGINE_CATALOG, "default-namespace": [tables::NAMESPACE],
             "representations": [sql("spark"), sql("trino")],
         },
         "properties": {"comment": "how often each ship went to sea"},

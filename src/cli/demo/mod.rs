@@ -10,7 +10,7 @@ mod tables;
 
 use std::fmt::Write;
 
-pub use fill::{Put, Report, fill};
+pub use fill::{Report, fill};
 
 /// What the user reads once the catalog answers at `uri`.
 pub fn welcome(uri: &str, folder: &str, report: &Report) -> String {

@@ -10,6 +10,8 @@ use super::parquet::{Column, Row};
 
 /// The namespace.
 pub const NAMESPACE: &str = "harbour";
+/// What engines call the catalog: a view for Trino must name it.
+pub const ENGINE_CATALOG: &str = "demo";
 /// The view, and its SQL, which Spark and Trino both understand.
 pub const VIEW: &str = "voyages_by_ship";
 /// See [`VIEW`].
