@@ -5,6 +5,9 @@
 /// The Iceberg runtime for Spark 3.5.
 const SPARK_RUNTIME: &str = "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.11.0";
 
+/// Without it Spark has no views and no procedures.
+const SPARK_EXTENSIONS: &str = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions";
+
 /// For each engine: its name, what must be there first, and the lines.
 pub fn lines(uri: &str) -> [(&'static str, &'static str, [String; 3]); 4] {
     [
@@ -30,8 +33,12 @@ pub fn lines(uri: &str) -> [(&'static str, &'static str, [String; 3]); 4] {
             "Spark",
             "3.5, in a shell",
             [
-                format!("C=spark.sql.catalog.demo; spark-sql --packages {SPARK_RUNTIME} \\"),
-                format!("  --conf $C=org.apache.iceberg.spark.SparkCatalog --conf $C.type=rest --conf $C.uri={uri} \\"),
+                format!(
+                    "C=spark.sql.catalog.demo; spark-sql --packages {SPARK_RUNTIME} --conf $C.type=rest --conf $C.uri={uri} \\"
+                ),
+                format!(
+                    "  --conf $C=org.apache.iceberg.spark.SparkCatalog --conf spark.sql.extensions={SPARK_EXTENSIONS} \\"
+                ),
                 "  -e \"SELECT * FROM demo.harbour.ships\"".into(),
             ],
         ),
