@@ -3,8 +3,12 @@
 //! `docs/architecture.md` has the words, the code map and the invariants. Modules depend on those above them in this list only.
 
 pub mod cli;
+pub mod database;
 pub mod error;
 pub mod format;
 pub mod model;
 pub mod storage;
 pub mod upstream;
+
+#[cfg(test)]
+mod testing;
