@@ -347,7 +347,9 @@ mod tests {
         write_manifest(&header, &entries()).expect("written")
     }
 
-    fn read(bytes: &[u8]) -> (HashMap<String, Vec<u8>>, Vec<HashMap<String, Avro>>) {
+    type Record = HashMap<String, Avro>;
+
+    fn read(bytes: &[u8]) -> (HashMap<String, Vec<u8>>, Vec<Record>) {
         let reader = Reader::new(bytes).expect("a container");
         let metadata = reader.user_metadata().clone();
         let records = reader.map(|record| match record.expect("a record") {
