@@ -1,3 +1,7 @@
 //! The `lifeboat` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lifeboat::cli::main()
+}
