@@ -1,8 +1,9 @@
-//! The command line: `lifeboat serve`, `init`, `doctor`, `config`, `version`.
+//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
 
+pub mod demo;
 mod doctor;
 mod init;
 mod probe;
@@ -32,7 +33,8 @@ const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 the work failed, 2 the co
     name = "lifeboat",
     version,
     about = "An Iceberg REST catalog that stands in front of the catalog you have, and is one by itself",
-    after_help = "Begin with:\n  lifeboat serve --data ./lake          a catalog of its own in a folder\n  \
+    after_help = "Begin with:\n  lifeboat demo                          a catalog with something in it, to look around\n  \
+                  lifeboat serve --data ./lake          a catalog of its own in a folder\n  \
                   lifeboat init https://catalog.example  a configuration for the catalog you have"
 )]
 struct Cli {
@@ -42,6 +44,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve a catalog with a few small tables in it, and say how each engine reaches it
+    #[command(after_help = format!(
+        "Examples:\n  lifeboat demo\n  lifeboat demo --listen 127.0.0.1:9000 --data ./harbour\n\n{EXIT_CODES}"
+    ))]
+    Demo(demo::Options),
     /// Serve catalogs: of its own, or in front of the one you have
     #[command(after_help = format!(
         "Examples:\n  lifeboat serve --data ./lake\n  lifeboat serve --upstream https://catalog.example/iceberg --warehouse prod\n  \
@@ -181,6 +188,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Demo(options) => block_on(demo::demo(options)),
         Command::Serve(what) => block_on(serve::serve(what.config()?)),
         Command::Init(options) => block_on(init::init(options)),
         Command::Doctor(options) => block_on(doctor::doctor(options.what.config(), options.json)),
@@ -240,7 +248,8 @@ mod tests {
     #[test]
     fn flags_become_a_configuration() {
         let what = |line: &str| match Cli::try_parse_from(line.split(' ')).expect("is a command").command {
-            Command::Serve(what) => what.config(),
+            Command::Demo(options) => block_on(demo::demo(options)),
+        Command::Serve(what) => what.config(),
             _ => panic!("{line} is not serve"),
         };
         let config = what("lifeboat serve --upstream http://x --listen localhost:1").expect("is valid");

@@ -1,0 +1,140 @@
+//! What is really in a table: its current snapshot's manifest list, manifests and Parquet files, read by other code than wrote them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use apache_avro::Reader;
+use apache_avro::types::Value as Avro;
+use bytes::Bytes;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+use serde_json::Value as Json;
+
+const STATUS_DELETED: i32 = 2;
+
+/// A file of a table's current snapshot.
+struct Listed {
+    location: String,
+    size_bytes: i64,
+}
+
+/// The ids of every row of the current snapshot. An error names the file that is missing, of another size or unreadable.
+pub fn rows(metadata: &Json) -> Result<Vec<i64>, String> {
+    let mut rows = Vec::new();
+    for file in data_files(metadata)? {
+        let bytes = Bytes::from(read(&file)?);
+        let failed = |e: parquet::errors::ParquetError| format!("{}: {e}", file.location);
+        let reader = SerializedFileReader::new(bytes).map_err(failed)?;
+        for row in reader.get_row_iter(None).map_err(failed)? {
+            rows.push(row.map_err(failed)?.get_long(0).map_err(failed)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// That every file of the current snapshot is there, with the size that the tree states; how many data files that are.
+pub fn whole(metadata: &Json) -> Result<usize, String> {
+    let files = data_files(metadata)?;
+    for file in &files {
+        let found = std::fs::metadata(local(&file.location)?).map_err(|e| format!("{}: {e}", file.location))?;
+        if found.len() as i64 != file.size_bytes {
+            return Err(format!("{} has {} bytes, {} are stated", file.location, found.len(), file.size_bytes));
+        }
+    }
+    Ok(files.len())
+}
+
+/// That snapshots follow each other, each with the next sequence number; how many there are.
+pub fn history(metadata: &Json) -> Result<usize, String> {
+    let snapshots = metadata["snapshots"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let by_id: HashMap<i64, &Json> =
+        snapshots.iter().filter_map(|snapshot| Some((snapshot["snapshot-id"].as_i64()?, snapshot))).collect();
+    let mut at = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1);
+    let mut expected = snapshots.len() as i64;
+    while let Some(id) = at {
+        let snapshot = by_id.get(&id).ok_or(format!("snapshot {id} is not in the history"))?;
+        if snapshot["sequence-number"] != expected {
+            return Err(format!("snapshot {id} has sequence number {}, not {expected}", snapshot["sequence-number"]));
+        }
+        expected -= 1;
+        at = snapshot["parent-snapshot-id"].as_i64();
+    }
+    if expected != 0 {
+        return Err(format!("{expected} snapshots are no ancestors of the current one"));
+    }
+    Ok(snapshots.len())
+}
+
+/// A location as a path of this machine.
+pub fn local(location: &str) -> Result<PathBuf, String> {
+    let path = location.strip_prefix("file:").unwrap_or(location);
+    let path = format!("/{}", path.trim_start_matches('/'));
+    if location.contains("://") && !location.starts_with("file:///") {
+        return Err(format!("{location} is not on this machine"));
+    }
+    Ok(Path::new(&path).to_owned())
+}
+
+fn data_files(metadata: &Json) -> Result<Vec<Listed>, String> {
+    let Some(current) = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1) else {
+        return Ok(Vec::new());
+    };
+    let snapshots = metadata["snapshots"].as_array().ok_or("no snapshots")?;
+    let snapshot = snapshots.iter().find(|snapshot| snapshot["snapshot-id"].as_i64() == Some(current));
+    let list = snapshot.and_then(|s| s["manifest-list"].as_str()).ok_or(format!("no manifest list of {current}"))?;
+    let bytes = std::fs::read(local(list)?).map_err(|e| format!("{list}: {e}"))?;
+    let mut files = Vec::new();
+    for line in records(list, &bytes)? {
+        let location = text(&line, "manifest_path")?;
+        let manifest = Listed { size_bytes: long(&line, "manifest_length")?, location };
+        for entry in records(&manifest.location, &read(&manifest)?)? {
+            let Some(Avro::Record(file)) = entry.get("data_file") else {
+                return Err(format!("{}: an entry without a file", manifest.location));
+            };
+            let file: HashMap<String, Avro> = file.iter().cloned().collect();
+            if long(&entry, "status")? != i64::from(STATUS_DELETED) {
+                files.push(Listed {
+                    location: text(&file, "file_path")?,
+                    size_bytes: long(&file, "file_size_in_bytes")?,
+                });
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// A file that must have the stated size.
+fn read(file: &Listed) -> Result<Vec<u8>, String> {
+    let bytes = std::fs::read(local(&file.location)?).map_err(|e| format!("{}: {e}", file.location))?;
+    if bytes.len() as i64 != file.size_bytes {
+        return Err(format!("{} has {} bytes, {} are stated", file.location, bytes.len(), file.size_bytes));
+    }
+    Ok(bytes)
+}
+
+fn records(location: &str, bytes: &[u8]) -> Result<Vec<HashMap<String, Avro>>, String> {
+    let failed = |e: apache_avro::Error| format!("{location}: {e}");
+    let mut records = Vec::new();
+    for record in Reader::new(bytes).map_err(failed)? {
+        match record.map_err(failed)? {
+            Avro::Record(fields) => records.push(fields.into_iter().collect()),
+            other => return Err(format!("{location}: {other:?} is not a record")),
+        }
+    }
+    Ok(records)
+}
+
+fn long(record: &HashMap<String, Avro>, field: &str) -> Result<i64, String> {
+    match record.get(field) {
+        Some(Avro::Long(value)) => Ok(*value),
+        Some(Avro::Int(value)) => Ok(i64::from(*value)),
+        other => Err(format!("{field} is {other:?}")),
+    }
+}
+
+fn text(record: &HashMap<String, Avro>, field: &str) -> Result<String, String> {
+    match record.get(field) {
+        Some(Avro::String(value)) => Ok(value.clone()),
+        other => Err(format!("{field} is {other:?}")),
+    }
+}
