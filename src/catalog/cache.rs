@@ -5,7 +5,6 @@
 //! Memory is bounded by `bytes_max`.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::marks::{Marks, Touched, touched};
 use super::stored::{Key, Stored, bears_credentials};
 use crate::error::{Error, Kind, Result};
 use crate::model::Operation;
+use crate::telemetry::{CacheLookup, Metrics};
 use crate::upstream::{Catalog, Request, Response};
 
 /// Kept bytes when nothing else is said.
@@ -46,17 +46,6 @@ impl Default for CacheSettings {
     }
 }
 
-/// How loads were answered since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CacheCounts {
-    /// From what was kept, without asking.
-    pub hits: u64,
-    /// From what was kept, after the upstream said that it still holds.
-    pub revalidated: u64,
-    /// With what the upstream sent.
-    pub misses: u64,
-}
-
 /// Keeps loads of the catalog below.
 pub struct Cache {
     inner: Arc<dyn Catalog>,
@@ -64,14 +53,12 @@ pub struct Cache {
     kept: moka::future::Cache<Key, Arc<Stored>>,
     marks: Marks,
     flights: Flights,
-    hits: AtomicU64,
-    revalidated: AtomicU64,
-    misses: AtomicU64,
+    metrics: Metrics,
 }
 
 impl Cache {
     /// Around a catalog.
-    pub fn new(inner: Arc<dyn Catalog>, settings: CacheSettings) -> Self {
+    pub fn new(inner: Arc<dyn Catalog>, settings: CacheSettings, metrics: Metrics) -> Self {
         let weigh = |key: &Key, stored: &Arc<Stored>| {
             u32::try_from(stored.body.len() + key.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
         };
@@ -80,25 +67,7 @@ impl Cache {
             .max_capacity(settings.bytes_max)
             .time_to_idle(IDLE_MAX)
             .build();
-        Cache {
-            inner,
-            settings,
-            kept,
-            marks: Marks::new(),
-            flights: Flights::default(),
-            hits: AtomicU64::new(0),
-            revalidated: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-        }
-    }
-
-    /// How loads were answered since the start.
-    pub fn counts(&self) -> CacheCounts {
-        CacheCounts {
-            hits: self.hits.load(Ordering::Relaxed),
-            revalidated: self.revalidated.load(Ordering::Relaxed),
-            misses: self.misses.load(Ordering::Relaxed),
-        }
+        Cache { inner, settings, kept, marks: Marks::new(), flights: Flights::default(), metrics }
     }
 
     async fn load(&self, mut request: Request) -> Result<Response> {
@@ -110,19 +79,19 @@ impl Cache {
             return self.ask(key, request, &wanted).await;
         }
         if let Some(stored) = self.fresh(&key, &request).await {
-            return Ok(self.hit(&stored, &wanted));
+            return Ok(self.hit(&request, &stored, &wanted));
         }
         let leading = self.flights.join(&key).await;
         if leading.is_none()
             && let Some(stored) = self.fresh(&key, &request).await
         {
-            return Ok(self.hit(&stored, &wanted));
+            return Ok(self.hit(&request, &stored, &wanted));
         }
         self.ask(key, request, &wanted).await
     }
 
-    fn hit(&self, stored: &Stored, wanted: &[HeaderValue]) -> Response {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+    fn hit(&self, request: &Request, stored: &Stored, wanted: &[HeaderValue]) -> Response {
+        self.metrics.cache_lookup(&request.catalog, CacheLookup::Hit);
         stored.response(wanted)
     }
 
@@ -140,17 +109,18 @@ impl Cache {
         if let Some(etag) = old.as_ref().and_then(|old| old.upstream_etag.clone()) {
             request.headers.insert(header::IF_NONE_MATCH, etag);
         }
+        let catalog = request.catalog.clone();
         let mut response = self.inner.call(request).await?;
         let stored = match (response.status, &old) {
             (StatusCode::NOT_MODIFIED, Some(old)) => {
-                self.revalidated.fetch_add(1, Ordering::Relaxed);
+                self.metrics.cache_lookup(&catalog, CacheLookup::Revalidated);
                 old.again(asked_at, mark)
             }
             (StatusCode::NOT_MODIFIED, None) => {
                 return Err(Error::new(Kind::BadUpstream, "the upstream answered 304 to a load without If-None-Match"));
             }
             (StatusCode::OK, old) => {
-                self.misses.fetch_add(1, Ordering::Relaxed);
+                self.metrics.cache_lookup(&catalog, CacheLookup::Miss);
                 let same = old.as_ref().is_some_and(|old| old.body == response.body);
                 if !same && bears_credentials(&response.body) {
                     self.kept.invalidate(&key).await;

@@ -6,9 +6,11 @@
 mod authorise;
 mod cache;
 mod marks;
+mod measure;
 mod stored;
 #[cfg(test)]
 mod tests;
 
 pub use authorise::Authorise;
-pub use cache::{Cache, CacheCounts, CacheSettings};
+pub use cache::{Cache, CacheSettings};
+pub use measure::Measure;

@@ -165,6 +165,12 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// The separator between namespace levels beside U+001F, decoded, if there is another.
+    pub fn separator(&self) -> Option<String> {
+        let decoded = percent_encoding::percent_decode_str(&self.namespace_separator).decode_utf8_lossy();
+        (decoded != "\u{1f}").then(|| decoded.into_owned())
+    }
+
     /// Whether callers bring tokens of the upstream, which judges them, instead of tokens of ours.
     pub fn is_judged_upstream(&self) -> bool {
         matches!(&self.source, Source::Upstream(upstream) if upstream.auth == UpstreamAuth::Caller)

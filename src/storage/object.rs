@@ -22,9 +22,11 @@ pub struct StoreSettings {
     /// The region.
     pub region: Option<String>,
     /// The key; without one the environment's credentials are used.
-    pub access_key_id: Option<String>,
+    pub access_key_id: Option<Secret>,
     /// The key's secret.
     pub secret_access_key: Option<Secret>,
+    /// What belongs to temporary keys.
+    pub session_token: Option<Secret>,
     /// Bucket in the path rather than in the host name.
     pub path_style: bool,
 }
@@ -48,10 +50,13 @@ impl Bucket {
                 builder = builder.with_region(region);
             }
             if let Some(id) = &settings.access_key_id {
-                builder = builder.with_access_key_id(id);
+                builder = builder.with_access_key_id(id.expose());
             }
             if let Some(secret) = &settings.secret_access_key {
                 builder = builder.with_secret_access_key(secret.expose());
+            }
+            if let Some(token) = &settings.session_token {
+                builder = builder.with_token(token.expose());
             }
         }
         let store = builder.build().map_err(failure)?;

@@ -1,0 +1,169 @@
+//! The composition root: a configuration becomes the catalogs' stacks and the server's settings.
+//!
+//! The only file that names adapters, and where the order of the layers is written: authorise, cache, measure, upstream. An embedded catalog
+//! makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalog::{Authorise, Cache, CacheSettings, Measure};
+use crate::config::{self, Config, Source};
+use crate::database::{Database, DatabaseSettings};
+use crate::error::{Error, Result};
+use crate::model::CatalogName;
+use crate::storage::{Location, Storage, StoreSettings};
+use crate::telemetry::Metrics;
+use crate::upstream::Catalog;
+use crate::upstream::embedded::DatabasePointers;
+use crate::upstream::pointer::{PointerCatalog, PointerSettings};
+use crate::upstream::rest::{OAuth2, RestSettings, RestUpstream, Timeouts, UpstreamAuth};
+
+/// Everything that a server serves, and what works behind it.
+pub struct App {
+    /// The catalogs by name.
+    pub catalogs: BTreeMap<CatalogName, AppCatalog>,
+    /// Where everything is counted.
+    pub metrics: Metrics,
+    /// How places are reached.
+    pub storage: Arc<Storage>,
+    /// The databases that are open, each once.
+    pub databases: Vec<Database>,
+}
+
+/// One catalog's stack.
+pub struct AppCatalog {
+    /// The outermost layer.
+    pub stack: Arc<dyn Catalog>,
+    /// The kind of upstream, in a word.
+    pub kind: &'static str,
+    /// Whether callers bring the upstream's tokens.
+    pub passthrough: bool,
+    /// A namespace separator beside U+001F, decoded.
+    pub separator: Option<String>,
+}
+
+/// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
+pub async fn build(config: &Config) -> Result<App> {
+    let storage = Arc::new(Storage::new(config.storage.iter().map(store).collect()));
+    let metrics = Metrics::new();
+    let mut databases = Databases::default();
+    let mut catalogs = BTreeMap::new();
+    let proxies = config.catalogs.values().filter(|c| matches!(c.source, Source::Upstream(_))).count() as u64;
+    for (name, catalog) in &config.catalogs {
+        let built = match &catalog.source {
+            Source::Embedded(embedded) => {
+                let database = databases.open(embedded).await?;
+                let pointers = DatabasePointers::open(database, name.clone()).await?;
+                let settings = PointerSettings {
+                    warehouse: Location::new(&embedded.warehouse),
+                    client_config: exposed(&catalog.client_config),
+                    restrict_locations: embedded.restrict_locations,
+                };
+                let floor: Arc<dyn Catalog> =
+                    Arc::new(PointerCatalog::new(Arc::new(pointers), storage.clone(), settings));
+                Ok((Arc::new(Measure::new(floor, metrics.clone())) as Arc<dyn Catalog>, "embedded"))
+            }
+            Source::Upstream(upstream) => {
+                let share = config.limits.cache_bytes / proxies.max(1);
+                proxy(config, catalog, upstream, share, &metrics).map(|stack| (stack, "rest"))
+            }
+        };
+        let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
+        let passthrough = catalog.is_judged_upstream();
+        // what the upstream judges is not judged twice
+        let stack = if passthrough { stack } else { Arc::new(Authorise::new(stack)) as Arc<dyn Catalog> };
+        let separator = catalog.separator();
+        catalogs.insert(name.clone(), AppCatalog { stack, kind, passthrough, separator });
+    }
+    Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect() })
+}
+
+fn proxy(
+    config: &Config,
+    catalog: &config::Catalog,
+    upstream: &config::Upstream,
+    cache_bytes: u64,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Catalog>> {
+    let auth = match &upstream.auth {
+        config::UpstreamAuth::None => UpstreamAuth::None,
+        config::UpstreamAuth::Caller => UpstreamAuth::Caller,
+        config::UpstreamAuth::Bearer(token) => UpstreamAuth::Bearer(token.clone()),
+        config::UpstreamAuth::OAuth2(oauth2) => UpstreamAuth::OAuth2(OAuth2 {
+            token_uri: oauth2.token_uri.clone(),
+            client_id: oauth2.client_id.clone(),
+            client_secret: oauth2.client_secret.clone(),
+            scope: Some(oauth2.scope.clone()),
+            audience: None,
+            resource: None,
+        }),
+    };
+    let settings = RestSettings {
+        warehouse: upstream.warehouse.clone(),
+        auth,
+        timeouts: Timeouts {
+            connect: upstream.connect_timeout,
+            read: upstream.read_timeout,
+            write: upstream.write_timeout,
+        },
+        retries_max: u32::try_from(upstream.retries_max).unwrap_or(u32::MAX),
+        answer_bytes_max: usize::try_from(config.limits.upstream_body_bytes).unwrap_or(usize::MAX),
+        headers: upstream.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        ..RestSettings::new(&upstream.uri)
+    };
+    let by_token = catalog.is_judged_upstream();
+    let floor = Arc::new(Measure::new(Arc::new(RestUpstream::new(settings)?), metrics.clone()));
+    let cache = CacheSettings {
+        bytes_max: cache_bytes,
+        max_staleness: catalog.max_staleness,
+        by_token,
+        ..CacheSettings::default()
+    };
+    Ok(Arc::new(Cache::new(floor, cache, metrics.clone())))
+}
+
+/// Databases by where they are, so that catalogs share one connection pool where they share a database.
+#[derive(Default)]
+struct Databases {
+    open: BTreeMap<String, Database>,
+}
+
+impl Databases {
+    async fn open(&mut self, embedded: &config::Embedded) -> Result<Database> {
+        let url = embedded.database.expose();
+        if let Some(database) = self.open.get(url) {
+            return Ok(database.clone());
+        }
+        let settings = match url.strip_prefix("sqlite:") {
+            Some(path) => DatabaseSettings::Sqlite { path: PathBuf::from(path) },
+            None => DatabaseSettings::Postgres { url: embedded.database.clone() },
+        };
+        let database = Database::open(&settings).await?;
+        self.open.insert(url.to_owned(), database.clone());
+        Ok(database)
+    }
+}
+
+fn store(settings: &config::Storage) -> StoreSettings {
+    let keys = settings.keys.as_ref();
+    StoreSettings {
+        prefix: Location::new(&settings.prefix),
+        endpoint: settings.endpoint.clone(),
+        region: settings.region.clone(),
+        access_key_id: keys.map(|keys| keys.access_key_id.clone()),
+        secret_access_key: keys.map(|keys| keys.secret_access_key.clone()),
+        session_token: keys.and_then(|keys| keys.session_token.clone()),
+        path_style: settings.path_style,
+    }
+}
+
+/// What engines are told, in clear: that is what it is for.
+fn exposed(client_config: &BTreeMap<String, crate::model::Secret>) -> BTreeMap<String, String> {
+    client_config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect()
+}
+
+/// The tokens of a file, for the catalogs of a configuration.
+pub fn read_tokens(path: &Path, catalogs: &BTreeSet<CatalogName>) -> Result<Vec<config::Token>> {
+    config::read_tokens(path, catalogs).map_err(|problems| Error::bad_request(problems.to_string()))
+}
