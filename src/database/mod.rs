@@ -93,8 +93,8 @@ impl Database {
                 }
                 other => return other,
             }
-            let pause_ms = (5u64 << attempt.min(6)).min(WRITE_PAUSE_MAX_MS);
-            tokio::time::sleep(Duration::from_millis(rand::rng().random_range(1..=pause_ms))).await;
+            let pause_ms = rand::rng().random_range(1..=(5u64 << attempt.min(6)).min(WRITE_PAUSE_MAX_MS));
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
             attempt += 1;
         }
     }

@@ -1,3 +1,3 @@
 //! The behaviour of the whole server, through HTTP and the command line.
 
-fn main() {}
+mod server;

@@ -1,0 +1,345 @@
+//! Logs and metrics: how they are set up, and the name of every metric there is.
+//!
+//! What must hold: no log line and no label holds a secret or a text of unbounded variety (labels are catalogs from the config,
+//! operations from the table and outcomes from fixed lists). [`Metrics`] is a cheap handle; every module takes a clone.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::{Error, Result};
+use crate::model::{CatalogName, Operation};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The look of a line.
+    pub format: LogFormat,
+    /// A level (`info`) or a filter (`info,lifeboat::server=debug`).
+    pub filter: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings { format: LogFormat::Plain, filter: "info".to_owned() }
+    }
+}
+
+/// Sends logs to stderr from here on, panics included. Once a process; an unreadable filter is a bad request.
+pub fn init_logs(settings: &LogSettings) -> Result<()> {
+    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| {
+        Error::bad_request(format!("log filter {:?} is not readable: {error}; try \"info\"", settings.filter))
+    })?;
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = match settings.format {
+        LogFormat::Plain => builder.with_ansi(colours).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    done.map_err(|error| Error::internal(format!("logs are set up already: {error}")))?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(panic.place = %place, "a thread panicked: {}", panic_text(panic.payload()));
+    }));
+    Ok(())
+}
+
+/// What a panic said.
+pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// The result of a look into the cache of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheLookup {
+    /// Answered from the cache.
+    Hit,
+    /// Answered from the cache after the upstream said that nothing changed.
+    Revalidated,
+    /// Asked the upstream.
+    Miss,
+    /// Not looked up: the request may not be cached.
+    Bypass,
+}
+
+impl CacheLookup {
+    fn label(self) -> &'static str {
+        match self {
+            CacheLookup::Hit => "hit",
+            CacheLookup::Revalidated => "revalidated",
+            CacheLookup::Miss => "miss",
+            CacheLookup::Bypass => "bypass",
+        }
+    }
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Landed.
+    Committed,
+    /// Landed after another commit had won the race and the requirements still held.
+    Retried,
+    /// A true conflict; nothing landed.
+    Conflict,
+    /// Refused for another reason; nothing landed.
+    Refused,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl CommitOutcome {
+    fn label(self) -> &'static str {
+        match self {
+            CommitOutcome::Committed => "committed",
+            CommitOutcome::Retried => "retried",
+            CommitOutcome::Conflict => "conflict",
+            CommitOutcome::Refused => "refused",
+            CommitOutcome::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    catalog: String,
+    operation: &'static str,
+    code: u16,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamLabels {
+    catalog: String,
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CacheLabels {
+    catalog: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    catalog: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CatalogLabels {
+    catalog: String,
+}
+
+/// Upper bounds of the latency buckets: from a cached answer to a commit that waits for its upstream.
+const SECONDS_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+#[derive(Clone)]
+struct Seconds;
+
+impl MetricConstructor<Histogram> for Seconds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(SECONDS_BUCKETS)
+    }
+}
+
+struct Series {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<OperationLabels, Histogram, Seconds>,
+    requests_in_flight: Gauge<i64, AtomicI64>,
+    requests_shed: Counter,
+    upstream_seconds: Family<UpstreamLabels, Histogram, Seconds>,
+    upstream_retries: Family<UpstreamLabels, Counter>,
+    cache_lookups: Family<CacheLabels, Counter>,
+    commits: Family<OutcomeLabels, Counter>,
+    purge_jobs: Family<OutcomeLabels, Counter>,
+    purge_files: Family<CatalogLabels, Counter>,
+    reloads: Family<OperationLabels, Counter>,
+}
+
+/// Every metric of this process.
+#[derive(Clone)]
+pub struct Metrics(Arc<Series>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// All series, empty.
+    pub fn new() -> Self {
+        let mut series = Series {
+            registry: Registry::with_prefix("lifeboat"),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(Seconds),
+            requests_in_flight: Gauge::default(),
+            requests_shed: Counter::default(),
+            upstream_seconds: Family::new_with_constructor(Seconds),
+            upstream_retries: Family::default(),
+            cache_lookups: Family::default(),
+            commits: Family::default(),
+            purge_jobs: Family::default(),
+            purge_files: Family::default(),
+            reloads: Family::default(),
+        };
+        series.register();
+        Metrics(Arc::new(series))
+    }
+
+    /// One answered request. `operation` is a specification's `operationId`, or a fixed word for what is not an operation.
+    pub fn request(&self, catalog: &str, operation: &'static str, code: u16, took: Duration) {
+        self.0.requests.get_or_create(&RequestLabels { catalog: catalog.to_owned(), operation, code }).inc();
+        self.0.request_seconds.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
+    }
+
+    /// A request begins (`1`) or ends (`-1`).
+    pub fn in_flight(&self, change: i64) {
+        self.0.requests_in_flight.inc_by(change);
+    }
+
+    /// A request was turned away since too many were running.
+    pub fn request_shed(&self) {
+        self.0.requests_shed.inc();
+    }
+
+    /// One exchange with an upstream.
+    pub fn upstream(&self, catalog: &CatalogName, operation: Operation, took: Duration) {
+        let labels = UpstreamLabels { catalog: catalog.to_string(), operation: operation.name() };
+        self.0.upstream_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// One exchange with an upstream that was repeated.
+    pub fn upstream_retry(&self, catalog: &CatalogName, operation: Operation) {
+        let labels = UpstreamLabels { catalog: catalog.to_string(), operation: operation.name() };
+        self.0.upstream_retries.get_or_create(&labels).inc();
+    }
+
+    /// One look into the cache.
+    pub fn cache_lookup(&self, catalog: &CatalogName, result: CacheLookup) {
+        let labels = CacheLabels { catalog: catalog.to_string(), result: result.label() };
+        self.0.cache_lookups.get_or_create(&labels).inc();
+    }
+
+    /// One commit that ended.
+    pub fn commit(&self, catalog: &CatalogName, outcome: CommitOutcome) {
+        let labels = OutcomeLabels { catalog: catalog.to_string(), outcome: outcome.label() };
+        self.0.commits.get_or_create(&labels).inc();
+    }
+
+    /// One purge job that ended, and how many files it deleted.
+    pub fn purge(&self, catalog: &CatalogName, whole: bool, files: u64) {
+        let outcome = if whole { "done" } else { "failed" };
+        self.0.purge_jobs.get_or_create(&OutcomeLabels { catalog: catalog.to_string(), outcome }).inc();
+        self.0.purge_files.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc_by(files);
+    }
+
+    /// One reload of tokens or certificates; `operation` says of what and how it went.
+    pub fn reload(&self, operation: &'static str) {
+        self.0.reloads.get_or_create(&OperationLabels { operation }).inc();
+    }
+
+    /// Everything in the text format of OpenMetrics.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.0.registry) {
+            let _ = write!(text, "# incomplete: {error}\n# EOF\n");
+        }
+        text
+    }
+
+    /// The content type of [`Metrics::encode`].
+    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+}
+
+impl Series {
+    /// Gives every series its name. `_total` and `_seconds` are appended on encoding.
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        to.register("build", "The running version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        to.register("requests", "Requests answered", self.requests.clone());
+        let latency = self.request_seconds.clone();
+        to.register_with_unit("request", "Time from a request's head to its answer", Unit::Seconds, latency);
+        to.register("requests_in_flight", "Requests running now", self.requests_in_flight.clone());
+        to.register("requests_shed", "Requests refused since too many were running", self.requests_shed.clone());
+        let latency = self.upstream_seconds.clone();
+        to.register_with_unit("upstream", "Time of one exchange with an upstream", Unit::Seconds, latency);
+        to.register("upstream_retries", "Exchanges with an upstream that were repeated", self.upstream_retries.clone());
+        to.register("cache_lookups", "Looks into the cache of answers", self.cache_lookups.clone());
+        to.register("commits", "Commits by how they ended", self.commits.clone());
+        to.register("purge_jobs", "Purge jobs by how they ended", self.purge_jobs.clone());
+        to.register("purge_files", "Files deleted by purge jobs", self.purge_files.clone());
+        to.register("reloads", "Reloads of tokens and certificates", self.reloads.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_the_name_that_the_docs_give_it() {
+        let metrics = Metrics::new();
+        let catalog = CatalogName::parse("main").expect("valid");
+        let took = Duration::from_millis(3);
+        metrics.request("main", "loadTable", 200, took);
+        metrics.upstream(&catalog, Operation::LoadTable, took);
+        metrics.upstream_retry(&catalog, Operation::LoadTable);
+        metrics.cache_lookup(&catalog, CacheLookup::Hit);
+        metrics.commit(&catalog, CommitOutcome::Conflict);
+        metrics.purge(&catalog, true, 7);
+        metrics.reload("tokens");
+        let text = metrics.encode();
+        for line in [
+            r#"lifeboat_requests_total{catalog="main",operation="loadTable",code="200"} 1"#,
+            r#"lifeboat_request_seconds_count{operation="loadTable"} 1"#,
+            r#"lifeboat_requests_in_flight 0"#,
+            r#"lifeboat_upstream_seconds_count{catalog="main",operation="loadTable"} 1"#,
+            r#"lifeboat_upstream_retries_total{catalog="main",operation="loadTable"} 1"#,
+            r#"lifeboat_cache_lookups_total{catalog="main",result="hit"} 1"#,
+            r#"lifeboat_commits_total{catalog="main",outcome="conflict"} 1"#,
+            r#"lifeboat_purge_jobs_total{catalog="main",outcome="done"} 1"#,
+            r#"lifeboat_purge_files_total{catalog="main"} 7"#,
+            r#"lifeboat_reloads_total{operation="tokens"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing from\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,10 @@
+//! The catalog that Lifeboat is by itself: pointers in one database, SQLite or PostgreSQL.
+//!
+//! What must hold: every transaction that changes something first checks, and holds until it ends, that this catalog is the primary.
+
+mod pointers;
+
+pub use pointers::DatabasePointers;
+
+#[cfg(test)]
+mod tests;

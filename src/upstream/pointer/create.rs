@@ -1,0 +1,87 @@
+//! New tables and views.
+
+use bytes::Bytes;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::objects::taken;
+use super::once::Once;
+use super::port::{Change, Kept};
+use super::{PointerCatalog, now_ms, places};
+use crate::error::{Error, Result};
+use crate::format::metadata::{table, view};
+use crate::model::Ident;
+use crate::storage::Location;
+use crate::upstream::{Request, Response};
+
+impl PointerCatalog {
+    pub(super) async fn create_table(&self, request: &Request, once: Option<&Once>) -> Result<Response> {
+        let body = request.json()?;
+        let (ident, location, uuid) = self.new_object(request, &body).await?;
+        let metadata = table::create(&body, location.as_str(), &uuid, now_ms())?;
+        self.check_paths(&metadata)?;
+        if body["stage-create"].as_bool().unwrap_or(false) {
+            let answer = Answer::Load { metadata_location: None, metadata: Bytes::from(metadata.to_string()) };
+            return answer.into_response(&self.client_config);
+        }
+        self.create(Kept::Table, ident, &metadata, once).await
+    }
+
+    pub(super) async fn create_view(&self, request: &Request, once: Option<&Once>) -> Result<Response> {
+        let body = request.json()?;
+        let (ident, location, uuid) = self.new_object(request, &body).await?;
+        let metadata = view::create(&body, location.as_str(), &uuid, now_ms())?;
+        self.check_paths(&metadata)?;
+        self.create(Kept::View, ident, &metadata, once).await
+    }
+
+    /// The name, place and uuid of something new; refused when the name is taken.
+    async fn new_object(&self, request: &Request, body: &Value) -> Result<(Ident, Location, String)> {
+        let name = body["name"].as_str().ok_or_else(|| Error::bad_request("name must be a text"))?;
+        let ident = Ident::new(request.namespace()?.clone(), name)?;
+        self.check_names([&ident.name])?;
+        let uuid = Uuid::new_v4().to_string();
+        let default = self.default_location(&ident, &uuid).await?;
+        if let Some(pointer) = self.pointers.get(&ident).await? {
+            return Err(taken(&ident, pointer.kept));
+        }
+        let location = match body["location"].as_str() {
+            Some(location) if !location.is_empty() => places::requested(location, self.allowed().as_deref())?,
+            _ => default,
+        };
+        Ok((ident, location, uuid))
+    }
+
+    /// Where an object goes when nobody says; `NoSuchNamespace` where its namespace is missing.
+    pub(super) async fn default_location(&self, ident: &Ident, uuid: &str) -> Result<Location> {
+        let properties = self.namespace(&ident.namespace).await?;
+        let folder = match properties.get("location").filter(|location| !location.is_empty()) {
+            Some(location) => places::requested(location, self.allowed().as_deref())?,
+            None => places::namespace_location(&self.warehouse, &ident.namespace),
+        };
+        Ok(places::default_location(&folder, ident, uuid))
+    }
+
+    async fn create(&self, kept: Kept, ident: Ident, metadata: &Value, once: Option<&Once>) -> Result<Response> {
+        let _turn = self.locks.take([&ident]).await;
+        let metadata_location = places::metadata_location(metadata, None)?;
+        let pointer = self.pointer_to(kept, metadata, metadata_location.clone())?;
+        let bytes = self.files.write(&metadata_location, metadata).await?;
+        let answer = Answer::Load { metadata_location: Some(metadata_location.clone()), metadata: bytes.clone() };
+        let landed = self.land(vec![Change::Create { ident, pointer }], answer, once).await;
+        self.settle(&landed, &[(metadata_location, bytes)]).await;
+        landed
+    }
+
+    /// Refuses metadata that would have us or a client write outside of what is allowed here.
+    pub(super) fn check_paths(&self, metadata: &Value) -> Result<()> {
+        let allowed = self.allowed();
+        let location = metadata["location"].as_str().ok_or_else(|| Error::bad_request("location must be a text"))?;
+        places::check(&Location::new(location), allowed.as_deref())?;
+        match metadata["properties"]["write.metadata.path"].as_str() {
+            Some(path) => places::check(&Location::new(path), allowed.as_deref()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What tables and views have in common: list, load, exist, drop, rename, register.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::answer::Answer;
+use super::once::{Once, hex};
+use super::paging::Paging;
+use super::port::{Change, Kept, Page, Pointer};
+use super::{PointerCatalog, files, places};
+use crate::error::{Error, Kind, Result};
+use crate::format::metadata::{table, view};
+use crate::model::Ident;
+use crate::storage::Location;
+use crate::upstream::{Request, Response};
+
+impl PointerCatalog {
+    pub(super) async fn list(&self, request: &Request, kept: Kept) -> Result<Response> {
+        let namespace = request.namespace()?;
+        self.namespace(namespace).await?;
+        let paging = Paging::of(request)?;
+        let page = Page { after: &paging.after, count_max: paging.count_max + 1 };
+        let (names, next) = paging.cut(self.pointers.list(namespace, kept, page).await?, String::clone);
+        let identifiers: Vec<Value> = names.iter().map(|name| json!({"namespace": namespace, "name": name})).collect();
+        let mut body = json!({"identifiers": identifiers});
+        if let Some(token) = next {
+            body["next-page-token"] = json!(token);
+        }
+        Ok(Response::json(&body))
+    }
+
+    pub(super) async fn exists(&self, request: &Request, kept: Kept) -> Result<Response> {
+        self.pointer(request.ident()?, kept).await?;
+        Ok(Response::no_content())
+    }
+
+    pub(super) async fn load(&self, request: &Request, kept: Kept) -> Result<Response> {
+        let pointer = self.pointer(request.ident()?, kept).await?;
+        let refs_only = match request.query("snapshots") {
+            None | Some("" | "all") => false,
+            Some("refs") => kept == Kept::Table,
+            Some(other) => return Err(Error::bad_request(format!("snapshots={other:?} is neither all nor refs"))),
+        };
+        let etag = self.etag(request, &pointer.metadata_location, refs_only);
+        if request.header("if-none-match").is_some_and(|known| known.split(',').any(|k| k.trim() == etag)) {
+            let mut response = Response::no_content();
+            response.status = http::StatusCode::NOT_MODIFIED;
+            return Ok(with_etag(response, &etag));
+        }
+        let mut metadata = self.files.read(&pointer.metadata_location).await?;
+        if refs_only {
+            let whole = files::parse(&metadata, &pointer.metadata_location)?;
+            metadata = Bytes::from(table::refs_only(&whole).to_string());
+        }
+        let answer = Answer::Load { metadata_location: Some(pointer.metadata_location), metadata };
+        Ok(with_etag(answer.into_response(&self.client_config)?, &etag))
+    }
+
+    /// What a load result is known by: the metadata shown, how much of it, what is sent beside it, and to whom.
+    fn etag(&self, request: &Request, metadata_location: &Location, refs_only: bool) -> String {
+        let mut hasher = Sha256::new();
+        for part in [metadata_location.as_str(), request.principal.name(), &self.client_config_text] {
+            hasher.update(part.as_bytes());
+            hasher.update([0]);
+        }
+        hasher.update([u8::from(refs_only)]);
+        format!("\"{}\"", hex(&hasher.finalize()[..16]))
+    }
+
+    pub(super) async fn drop(&self, request: &Request, kept: Kept, once: Option<&Once>) -> Result<Response> {
+        let ident = request.ident()?;
+        let _turn = self.locks.take([ident]).await;
+        let from = self.pointer(ident, kept).await?;
+        let asked = request.query("purgeRequested").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let purge = asked && kept == Kept::Table && self.may_purge(&from).await?;
+        self.land(vec![Change::Drop { ident: ident.clone(), from, purge }], Answer::NoContent, once).await
+    }
+
+    /// Whether there is something to purge; an error when the table forbids it.
+    async fn may_purge(&self, pointer: &Pointer) -> Result<bool> {
+        let metadata = match self.files.read_json(&pointer.metadata_location).await {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if metadata["properties"]["gc.enabled"].as_str() == Some("false") {
+            let message = "Cannot purge table: GC is disabled (gc.enabled=false); drop it without purge, or set gc.enabled to true";
+            return Err(Error::bad_request(message));
+        }
+        Ok(true)
+    }
+
+    pub(super) async fn rename(&self, request: &Request, kept: Kept, once: Option<&Once>) -> Result<Response> {
+        let body = request.json()?;
+        let from = ident(&body["source"], "source")?;
+        let to = ident(&body["destination"], "destination")?;
+        self.check_names([&to.name])?;
+        self.namespace(&from.namespace).await?;
+        self.pointer(&from, kept).await?;
+        self.namespace(&to.namespace).await?;
+        let _turn = self.locks.take([&from, &to]).await;
+        self.land(vec![Change::Rename { kept, from, to }], Answer::NoContent, once).await
+    }
+
+    /// Register: a metadata file that somebody else wrote becomes a table or view.
+    pub(super) async fn register(&self, request: &Request, kept: Kept, once: Option<&Once>) -> Result<Response> {
+        let namespace = request.namespace()?;
+        self.namespace(namespace).await?;
+        let body = request.json()?;
+        let text = |key: &str| body[key].as_str().ok_or_else(|| Error::bad_request(format!("{key} must be a text")));
+        let ident = Ident::new(namespace.clone(), text("name")?)?;
+        self.check_names([&ident.name])?;
+        let metadata_location = Location::new(text("metadata-location")?);
+        places::check(&metadata_location, self.allowed().as_deref())?;
+        let bytes = self.files.read_anew(&metadata_location).await?;
+        let metadata = files::parse(&bytes, &metadata_location)?;
+        match kept {
+            Kept::Table => table::validate(&metadata),
+            Kept::View => view::validate(&metadata),
+        }
+        .map_err(|e| Error::bad_request(format!("{metadata_location} cannot be registered: {}", e.message())))?;
+        let pointer = self.pointer_to(kept, &metadata, metadata_location.clone())?;
+        let _turn = self.locks.take([&ident]).await;
+        let overwrite = body["overwrite"].as_bool().unwrap_or(false);
+        let change = match self.pointers.get(&ident).await? {
+            Some(current) if overwrite && current.kept == kept => {
+                Change::Swap { ident, from: current.metadata_location, to: pointer }
+            }
+            Some(current) => return Err(taken(&ident, current.kept)),
+            None => Change::Create { ident, pointer },
+        };
+        let answer = Answer::Load { metadata_location: Some(metadata_location), metadata: bytes };
+        self.land(vec![change], answer, once).await
+    }
+
+    /// A pointer of a kind; a name of the other kind is as good as none.
+    pub(super) async fn pointer(&self, ident: &Ident, kept: Kept) -> Result<Pointer> {
+        match self.pointers.get(ident).await? {
+            Some(pointer) if pointer.kept == kept => Ok(pointer),
+            _ => {
+                if kept == Kept::Table {
+                    // as Java answers: a missing namespace is a missing table, but creating there names the namespace
+                    return Err(Error::new(Kind::NoSuchTable, format!("Table does not exist: {ident}")));
+                }
+                Err(Error::new(Kind::NoSuchView, format!("View does not exist: {ident}")))
+            }
+        }
+    }
+
+    /// The pointer to metadata at a place.
+    pub(super) fn pointer_to(&self, kept: Kept, metadata: &Value, metadata_location: Location) -> Result<Pointer> {
+        let uuid = metadata[match kept {
+            Kept::Table => "table-uuid",
+            Kept::View => "view-uuid",
+        }]
+        .as_str()
+        .unwrap_or_default();
+        let location =
+            metadata["location"].as_str().ok_or_else(|| Error::bad_request("the metadata has no location"))?;
+        Ok(Pointer { kept, uuid: uuid.to_owned(), location: Location::new(location), metadata_location })
+    }
+}
+
+/// The error for a name that is in use.
+pub(super) fn taken(ident: &Ident, kept: Kept) -> Error {
+    let what = match kept {
+        Kept::Table => "Table",
+        Kept::View => "View",
+    };
+    Error::new(Kind::AlreadyExists, format!("{what} with same name already exists: {ident}"))
+}
+
+/// An identifier of a request body.
+pub(super) fn ident(value: &Value, what: &str) -> Result<Ident> {
+    let ident: Ident = serde_json::from_value(value.clone())
+        .map_err(|_| Error::bad_request(format!("{what} must have a namespace (a list of texts) and a name")))?;
+    let namespace = crate::model::Namespace::new(ident.namespace.levels().to_vec())?;
+    Ident::new(namespace, ident.name)
+}
+
+fn with_etag(mut response: Response, etag: &str) -> Response {
+    if let Ok(value) = http::HeaderValue::from_str(etag) {
+        response.headers.insert(http::header::ETAG, value);
+    }
+    response
+}

@@ -1,0 +1,141 @@
+//! Idempotency-Key: a write that is repeated with its key is answered as the first time, and done once.
+//!
+//! What must hold: a change and the outcome under its key are kept in one transaction, so no crash comes between them; a key is never used
+//! for two requests; final refusals are kept too, 5xx never. Source: the Iceberg REST specification's `Idempotency-Key`.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::port::Outcome;
+use super::{PointerCatalog, now_ms};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Access, Operation};
+use crate::upstream::{Request, Response};
+
+/// How long an outcome is kept: what `idempotency-key-lifetime` promises.
+pub const LIFETIME: &str = "PT30M";
+/// The same in milliseconds.
+pub const OUTCOME_LIFETIME_MS: i64 = 30 * 60 * 1000;
+/// The status of an [`Outcome`] that is an error.
+const REFUSED: u16 = 0;
+
+/// Refusals that a repeat would get again, by the name under which they are kept.
+const FINAL: [(&str, Kind); 10] = [
+    ("bad-request", Kind::BadRequest),
+    ("forbidden", Kind::Forbidden),
+    ("no-such-namespace", Kind::NoSuchNamespace),
+    ("no-such-table", Kind::NoSuchTable),
+    ("no-such-view", Kind::NoSuchView),
+    ("not-found", Kind::NotFound),
+    ("already-exists", Kind::AlreadyExists),
+    ("namespace-not-empty", Kind::NamespaceNotEmpty),
+    ("commit-failed", Kind::CommitFailed),
+    ("unprocessable", Kind::Unprocessable),
+];
+
+/// A write's key, and what it stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Once {
+    principal: String,
+    key: String,
+    fingerprint: String,
+}
+
+impl Once {
+    /// The key of a request that has one and for which one counts.
+    pub(super) fn of(request: &Request) -> Result<Option<Self>> {
+        let counts = request.operation.access() == Access::Write && request.operation != Operation::CreateView;
+        let Some(key) = request.header("idempotency-key").filter(|_| counts) else { return Ok(None) };
+        let key = Uuid::parse_str(key).map_err(|_| Error::bad_request("the Idempotency-Key must be a UUID"))?;
+        let mut hasher = Sha256::new();
+        hasher.update(format!("{}\n{:?}\n{:?}\n", request.operation.name(), request.target, request.query));
+        hasher.update(&request.body);
+        let fingerprint = hex(&hasher.finalize());
+        Ok(Some(Once { principal: request.principal.name().to_owned(), key: key.to_string(), fingerprint }))
+    }
+
+    /// The outcome to keep beside a change.
+    pub(super) fn outcome(&self, answer: &Answer) -> Outcome {
+        let (status, body, metadata_location) = match answer {
+            Answer::NoContent => (204, String::new(), None),
+            Answer::Json(body) => (200, body.to_string(), None),
+            Answer::Load { metadata_location, .. } => (200, String::new(), metadata_location.clone()),
+        };
+        self.keep(status, body, metadata_location)
+    }
+
+    /// The outcome to keep for a refusal, if it is final.
+    fn refusal(&self, error: &Error) -> Option<Outcome> {
+        let (name, _) = FINAL.iter().find(|(_, kind)| *kind == error.kind())?;
+        Some(self.keep(REFUSED, json!({"kind": name, "message": error.message()}).to_string(), None))
+    }
+
+    fn keep(&self, status: u16, body: String, metadata_location: Option<crate::storage::Location>) -> Outcome {
+        Outcome {
+            principal: self.principal.clone(),
+            key: self.key.clone(),
+            fingerprint: self.fingerprint.clone(),
+            status,
+            body,
+            metadata_location,
+            expires_at_ms: now_ms() + OUTCOME_LIFETIME_MS,
+        }
+    }
+}
+
+impl PointerCatalog {
+    /// Does a write with a key, unless it was done already.
+    pub(super) async fn call_once(&self, once: Once, request: &Request) -> Result<Response> {
+        let _turn = self.locks.take([(&once.principal, &once.key)]).await;
+        if let Some(response) = self.replayed(&once).await? {
+            return Ok(response);
+        }
+        let error = match self.handle(request, Some(&once)).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        // another server may have done it meanwhile, which shows as a conflict here
+        if let Some(response) = self.replayed(&once).await? {
+            return Ok(response);
+        }
+        if let Some(outcome) = once.refusal(&error)
+            && let Err(failure) = self.pointers.apply(&[], Some(&outcome)).await
+        {
+            tracing::warn!(request.id = %request.id, error = %failure, "a refusal could not be kept for its key");
+        }
+        Err(error)
+    }
+
+    /// What the key was answered before; an error when that was one, or when the key was used for something else.
+    async fn replayed(&self, once: &Once) -> Result<Option<Response>> {
+        let Some(outcome) = self.pointers.outcome(&once.principal, &once.key, now_ms()).await? else { return Ok(None) };
+        if outcome.fingerprint != once.fingerprint {
+            let message = "the Idempotency-Key was used for another request; use a new one";
+            return Err(Error::new(Kind::Unprocessable, message));
+        }
+        let body = || {
+            serde_json::from_str::<Value>(&outcome.body)
+                .map_err(|e| Error::internal("a kept outcome is damaged").with_source(e))
+        };
+        if outcome.status == REFUSED {
+            let body = body()?;
+            let kind = FINAL.iter().find(|(name, _)| body["kind"] == *name).map_or(Kind::Internal, |(_, kind)| *kind);
+            return Err(Error::new(kind, body["message"].as_str().unwrap_or_default()));
+        }
+        let answer = match outcome.metadata_location {
+            Some(location) => {
+                Answer::Load { metadata: self.files.read(&location).await?, metadata_location: Some(location) }
+            }
+            None if outcome.status == 204 => Answer::NoContent,
+            None => Answer::Json(body()?),
+        };
+        answer.into_response(&self.client_config).map(Some)
+    }
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,9 @@
+//! The server in front of a fake stack, through real sockets.
+
+mod errors;
+mod fake;
+mod generated;
+mod names;
+mod reload;
+mod rights;
+mod writes;
