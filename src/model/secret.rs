@@ -1,28 +1,22 @@
-//! A value that must never be shown.
+//! A text that must not be shown: passwords, tokens, keys.
 //!
-//! What must hold: nothing prints a [`Secret`], neither `Debug` nor `Display` nor serialisation; whoever needs the value
-//! says so with [`Secret::expose`], which is easy to search for.
+//! What must hold: neither `Debug` nor `Display` nor serialisation gives it away; whoever needs it says so with [`Secret::expose`].
 
 use std::fmt;
 
-/// A password, key, token, or text that may hold one (a database URI, a header).
-#[derive(Clone, PartialEq, Eq, Default)]
+/// A secret text. `Debug` prints `***`.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a value in.
-    pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
+    /// Takes a secret in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
     }
 
-    /// The value itself: to send or to compare, never to print.
+    /// The text itself: for the wire, never for a log or a message.
     pub fn expose(&self) -> &str {
         &self.0
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -32,9 +26,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(text)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Secret(text.to_owned())
     }
 }
 
@@ -55,9 +55,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_never_printed() {
-        let secret = Secret::new("hunter2");
-        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
-        assert_eq!(secret.expose(), "hunter2");
+    fn a_secret_does_not_print_itself() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
+        assert_eq!(Secret::new("hunter2").expose(), "hunter2");
     }
 }
