@@ -1,22 +1,28 @@
-//! A text that must not be shown: passwords, tokens, keys.
+//! A value that must never be shown.
 //!
-//! What must hold: neither `Debug` nor `Display` nor serialisation gives it away; whoever needs it says so with [`Secret::expose`].
+//! What must hold: nothing prints a [`Secret`], neither `Debug` nor `Display` nor serialisation; whoever needs the value
+//! says so with [`Secret::expose`], which is easy to search for.
 
 use std::fmt;
 
-/// A secret text. `Debug` prints `***`.
-#[derive(Clone, PartialEq, Eq)]
+/// A password, key, token, or text that may hold one (a database URI, a header).
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
+    /// Takes a value in.
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
     }
 
-    /// The text itself: for the wire, never for a log or a message.
+    /// The value itself: to send or to compare, never to print.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -26,15 +32,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Secret(text)
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Secret(text.to_owned())
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 
@@ -55,8 +55,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_does_not_print_itself() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
-        assert_eq!(Secret::new("hunter2").expose(), "hunter2");
+    fn a_secret_is_never_printed() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
+        assert_eq!(secret.expose(), "hunter2");
     }
 }
