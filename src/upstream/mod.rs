@@ -4,8 +4,8 @@
 //! travels in `body` and `headers` untouched; a write whose fate is unknown is [`crate::error::Kind::OutcomeUnknown`].
 
 pub mod embedded;
-pub mod pointer;
 pub mod members;
+pub mod pointer;
 pub mod rest;
 
 use std::sync::Arc;

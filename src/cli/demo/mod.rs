@@ -38,7 +38,8 @@ pub(super) struct Options {
 pub(super) async fn demo(options: Options) -> Result<(), Failure> {
     let Some(folder) = &options.data else {
         let folder = tempfile::Builder::new().prefix("lifeboat-demo-").tempdir();
-        let folder = folder.map_err(|e| Error::new(Kind::Internal, "no temporary folder can be made").with_source(e))?;
+        let folder =
+            folder.map_err(|e| Error::new(Kind::Internal, "no temporary folder can be made").with_source(e))?;
         let whereabouts = format!("{}, which is deleted at the end", folder.path().display());
         return run(folder.path(), &whereabouts, options.listen).await;
     };
