@@ -118,7 +118,6 @@ async fn handle(
     let catalog = chosen.as_ref().ok().copied();
     let principal = authenticate(server, operation, catalog, &headers).await?;
     let entry = chosen?;
-    may(&principal, entry, operation)?;
     let separator = entry.served.separator.as_deref();
     let target = path::target(captures, separator)?;
     let query = path::query(query, separator, encodes_parent_twice(&headers))?;
@@ -170,16 +169,6 @@ async fn authenticate(
 
 fn anonymous() -> Arc<Principal> {
     Arc::new(Principal::new("anonymous", Default::default()))
-}
-
-/// Whether the caller's role in the catalog is enough.
-fn may(principal: &Principal, entry: &Entry, operation: Operation) -> Result<()> {
-    let Some(needed) = operation.role() else { return Ok(()) };
-    if principal.role(&entry.name) >= Some(needed) {
-        return Ok(());
-    }
-    let needed = format!("{needed:?}").to_lowercase();
-    Err(Error::new(Kind::Forbidden, format!("{} needs role {needed} on catalog {}", operation.name(), entry.name)))
 }
 
 /// Calls the stack. A write runs in a task of its own, which a client that goes away does not end; what it `holds` stays with it.
