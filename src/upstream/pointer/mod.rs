@@ -69,7 +69,10 @@ pub struct PointerSettings {
 pub struct PointerCatalog {
     pointers: Arc<dyn Pointers>,
     files: Arc<Files>,
+    /// Turns with tables and views.
     locks: Locks,
+    /// Turns with Idempotency-Keys; taken before those with names, and apart from them, so that no turn waits for itself.
+    keys: Locks,
     warehouse: Location,
     restrict_locations: bool,
     client_config: Value,
@@ -84,6 +87,7 @@ impl PointerCatalog {
             pointers,
             files: Arc::new(Files::new(storage)),
             locks: Locks::new(),
+            keys: Locks::new(),
             warehouse: settings.warehouse,
             restrict_locations: settings.restrict_locations,
             client_config_text: client_config.to_string(),
