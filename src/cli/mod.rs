@@ -248,7 +248,6 @@ mod tests {
     #[test]
     fn flags_become_a_configuration() {
         let what = |line: &str| match Cli::try_parse_from(line.split(' ')).expect("is a command").command {
-            Command::Demo(options) => block_on(demo::demo(options)),
             Command::Serve(what) => what.config(),
             _ => panic!("{line} is not serve"),
         };

@@ -1,6 +1,6 @@
 //! Many writers at once against the real program: what was acknowledged is there, once.
 
-mod audit;
+pub mod audit;
 mod client;
 mod server;
 

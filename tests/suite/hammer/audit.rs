@@ -16,13 +16,15 @@ const STATUS_DELETED: i32 = 2;
 struct Listed {
     location: String,
     size_bytes: i64,
+    /// 0 for rows, else deletes.
+    content: i64,
 }
 
-/// The ids of every row of the current snapshot. An error names the file that is missing, of another size or unreadable.
+/// The ids (the first column) of every row of the current snapshot, deleted ones included. An error names the file that is missing, of another size or unreadable.
 pub fn rows(metadata: &Json) -> Result<Vec<i64>, String> {
     let mut rows = Vec::new();
-    for file in data_files(metadata)? {
-        let bytes = Bytes::from(read(&file)?);
+    for file in files(metadata)?.iter().filter(|file| file.content == 0) {
+        let bytes = Bytes::from(read(file)?);
         let failed = |e: parquet::errors::ParquetError| format!("{}: {e}", file.location);
         let reader = SerializedFileReader::new(bytes).map_err(failed)?;
         for row in reader.get_row_iter(None).map_err(failed)? {
@@ -32,9 +34,9 @@ pub fn rows(metadata: &Json) -> Result<Vec<i64>, String> {
     Ok(rows)
 }
 
-/// That every file of the current snapshot is there, with the size that the tree states; how many data files that are.
+/// That every file of the current snapshot is there, with the size that the tree states; how many files that are.
 pub fn whole(metadata: &Json) -> Result<usize, String> {
-    let files = data_files(metadata)?;
+    let files = files(metadata)?;
     for file in &files {
         let found = std::fs::metadata(local(&file.location)?).map_err(|e| format!("{}: {e}", file.location))?;
         if found.len() as i64 != file.size_bytes {
@@ -75,7 +77,7 @@ pub fn local(location: &str) -> Result<PathBuf, String> {
     Ok(Path::new(&path).to_owned())
 }
 
-fn data_files(metadata: &Json) -> Result<Vec<Listed>, String> {
+fn files(metadata: &Json) -> Result<Vec<Listed>, String> {
     let Some(current) = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1) else {
         return Ok(Vec::new());
     };
@@ -86,7 +88,7 @@ fn data_files(metadata: &Json) -> Result<Vec<Listed>, String> {
     let mut files = Vec::new();
     for line in records(list, &bytes)? {
         let location = text(&line, "manifest_path")?;
-        let manifest = Listed { size_bytes: long(&line, "manifest_length")?, location };
+        let manifest = Listed { size_bytes: long(&line, "manifest_length")?, location, content: 0 };
         for entry in records(&manifest.location, &read(&manifest)?)? {
             let Some(Avro::Record(file)) = entry.get("data_file") else {
                 return Err(format!("{}: an entry without a file", manifest.location));
@@ -96,6 +98,7 @@ fn data_files(metadata: &Json) -> Result<Vec<Listed>, String> {
                 files.push(Listed {
                     location: text(&file, "file_path")?,
                     size_bytes: long(&file, "file_size_in_bytes")?,
+                    content: long(&file, "content")?,
                 });
             }
         }
