@@ -48,7 +48,7 @@ impl Files {
             Kind::NotFound => Error::new(Kind::NotFound, format!("metadata file does not exist: {location}")),
             _ => e,
         })?;
-        let bytes = if raw.starts_with(&[0x1f, 0x8b]) { unzip(&raw, location)? } else { raw };
+        let bytes = unpack(raw, location)?;
         self.cache.insert(location.clone(), bytes.clone()).await;
         Ok(bytes)
     }
@@ -80,6 +80,8 @@ impl Files {
     }
 }
 
+/// How every gzip file begins.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// How the names of compressed metadata files end, as Java writes them.
 pub(super) const GZIP_SUFFIX: &str = ".gz.metadata.json";
 
@@ -89,6 +91,11 @@ pub(super) fn parse(bytes: &[u8], location: &Location) -> Result<Value> {
         Ok(value) if value.is_object() => Ok(value),
         _ => Err(Error::bad_request(format!("not a metadata file: {location} is no JSON object"))),
     }
+}
+
+/// The text of a metadata file, uncompressed if it is gzip, whatever its name is.
+pub fn unpack(raw: Bytes, location: &Location) -> Result<Bytes> {
+    if raw.starts_with(&GZIP_MAGIC) { unzip(&raw, location) } else { Ok(raw) }
 }
 
 fn unzip(raw: &[u8], location: &Location) -> Result<Bytes> {

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+pub use files::unpack;
 pub use once::OUTCOME_LIFETIME_MS;
 pub use port::{Change, Kept, Outcome, Page, Pointer, Pointers, Properties};
 
