@@ -64,8 +64,12 @@ impl PurgeWorker {
         match outcome {
             Ok(purged) => {
                 tracing::info!(
-                    catalog.name = purge.catalog, table.name = purge.table, job.id = purge.id,
-                    deleted = purged.deleted, spared = purged.spared, "purged a dropped table"
+                    catalog.name = purge.catalog,
+                    table.name = purge.table,
+                    job.id = purge.id,
+                    deleted = purged.deleted,
+                    spared = purged.spared,
+                    "purged a dropped table"
                 );
                 self.purges.finish(&purge).await?;
             }

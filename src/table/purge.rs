@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{self, Status};
 use crate::storage::{Location, Storage};
-use crate::upstream::pointer::unpack;
+use crate::upstream::pointer::{PATH_PROPERTIES, unpack};
 
 /// The largest metadata file, manifest list or manifest that is read.
 const FILE_BYTES_MAX: u64 = 512 << 20;
@@ -21,9 +21,6 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 const MANIFESTS_MAX: usize = 1_000_000;
 /// Files that are deleted together.
 const BATCH_COUNT: usize = 1000;
-/// Properties that name places of the table's own beside its location.
-const PATH_PROPERTIES: [&str; 4] =
-    ["write.data.path", "write.metadata.path", "write.object-storage.path", "write.folder-storage.path"];
 
 /// What a purge did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,11 +72,7 @@ pub struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Reads the metadata; `None` when it is gone, which is how a purge ends.
-    pub async fn open(
-        storage: &'a Storage,
-        location: &Location,
-        metadata_location: &Location,
-    ) -> Result<Option<Self>> {
+    pub async fn open(storage: &'a Storage, location: &Location, metadata_location: &Location) -> Result<Option<Self>> {
         let Some(bytes) = read(storage, metadata_location).await? else { return Ok(None) };
         let metadata: Value = serde_json::from_slice(&unpack(bytes, metadata_location)?)
             .map_err(|e| Error::internal(format!("{metadata_location} is not JSON")).with_source(e))?;
@@ -181,4 +174,3 @@ async fn read(storage: &Storage, location: &Location) -> Result<Option<Bytes>> {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("a purge was cut off").with_source(e))?
 }
-
