@@ -14,6 +14,8 @@ mod once;
 mod paging;
 mod places;
 mod port;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
