@@ -45,7 +45,7 @@ pub struct AppCatalog {
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
 pub async fn build(config: &Config) -> Result<App> {
-    let storage = Arc::new(Storage::new(config.storage.iter().map(store).collect()));
+    let storage = Arc::new(storage(config));
     let metrics = Metrics::new();
     let mut databases = Databases::default();
     let mut catalogs = BTreeMap::new();
@@ -145,6 +145,11 @@ impl Databases {
     }
 }
 
+/// How places are reached.
+pub fn storage(config: &Config) -> Storage {
+    Storage::new(config.storage.iter().map(store).collect())
+}
+
 fn store(settings: &config::Storage) -> StoreSettings {
     let keys = settings.keys.as_ref();
     StoreSettings {
@@ -153,7 +158,6 @@ fn store(settings: &config::Storage) -> StoreSettings {
         region: settings.region.clone(),
         access_key_id: keys.map(|keys| keys.access_key_id.clone()),
         secret_access_key: keys.map(|keys| keys.secret_access_key.clone()),
-        session_token: keys.and_then(|keys| keys.session_token.clone()),
         path_style: settings.path_style,
     }
 }
