@@ -31,6 +31,7 @@ pub(super) fn set_up_logs(config: &Config) -> Result<()> {
 /// Serves what is built already.
 pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str) + Send) -> Result<()> {
     let settings = settings(config)?;
+    let _jobs = app.start_jobs();
     let catalogs = app.catalogs.into_iter().map(|(name, catalog)| {
         let served = ServedCatalog {
             stack: catalog.stack,
