@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::once::Once;
 use super::paging::Paging;
 use super::port::{Change, Page, Properties};
-use super::{PointerCatalog, check_namespace, strings};
+use super::{PointerCatalog, check_namespace, places, strings};
 use crate::error::{Error, Kind, Result};
 use crate::model::Namespace;
 use crate::upstream::{Request, Response};
@@ -44,7 +44,10 @@ impl PointerCatalog {
 
     pub(super) async fn load_namespace(&self, request: &Request) -> Result<Response> {
         let namespace = request.namespace()?;
-        let properties = self.namespace(namespace).await?;
+        let mut properties = self.namespace(namespace).await?;
+        // Trino stages a creation only where the namespace says where its tables go
+        let default = || places::namespace_location(&self.warehouse, namespace).to_string();
+        properties.entry("location".to_owned()).or_insert_with(default);
         Ok(Response::json(&json!({"namespace": namespace, "properties": properties})))
     }
 
