@@ -105,9 +105,9 @@ pub async fn check(client: &Client, acknowledged: &Ledger) -> Result<(), String>
                 "{table} has {has} rows, {acknowledged} were acknowledged; lost {lost:?}, unknown to us {more:?}"
             ));
         }
-        let snapshots = audit::history(&metadata).map_err(|e| format!("{table}: {e}"))?;
-        if snapshots != expected.len() {
-            return Err(format!("{table} has {snapshots} snapshots for {} rows", expected.len()));
+        let commits = audit::history(&metadata).map_err(|e| format!("{table}: {e}"))?;
+        if commits != expected.len() as i64 {
+            return Err(format!("{table} had {commits} commits for {} rows", expected.len()));
         }
     }
     Ok(())

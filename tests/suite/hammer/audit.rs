@@ -46,25 +46,26 @@ pub fn whole(metadata: &Json) -> Result<usize, String> {
     Ok(files.len())
 }
 
-/// That snapshots follow each other, each with the next sequence number; how many there are.
-pub fn history(metadata: &Json) -> Result<usize, String> {
+/// That the snapshots follow each other, each with the next sequence number; returns the newest number, which is the count of
+/// commits. The oldest snapshots may have been removed.
+pub fn history(metadata: &Json) -> Result<i64, String> {
     let snapshots = metadata["snapshots"].as_array().map(Vec::as_slice).unwrap_or_default();
     let by_id: HashMap<i64, &Json> =
         snapshots.iter().filter_map(|snapshot| Some((snapshot["snapshot-id"].as_i64()?, snapshot))).collect();
-    let mut at = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1);
-    let mut expected = snapshots.len() as i64;
-    while let Some(id) = at {
-        let snapshot = by_id.get(&id).ok_or(format!("snapshot {id} is not in the history"))?;
-        if snapshot["sequence-number"] != expected {
-            return Err(format!("snapshot {id} has sequence number {}, not {expected}", snapshot["sequence-number"]));
+    let newest = metadata["last-sequence-number"].as_i64().ok_or("no last-sequence-number")?;
+    let mut at = metadata["current-snapshot-id"].as_i64();
+    let mut ancestors = 0;
+    while let Some(snapshot) = at.and_then(|id| by_id.get(&id)) {
+        if snapshot["sequence-number"] != newest - ancestors {
+            return Err(format!("{snapshot} has not the sequence number {}", newest - ancestors));
         }
-        expected -= 1;
+        ancestors += 1;
         at = snapshot["parent-snapshot-id"].as_i64();
     }
-    if expected != 0 {
-        return Err(format!("{expected} snapshots are no ancestors of the current one"));
+    if ancestors as usize != snapshots.len() {
+        return Err(format!("of {} snapshots only {ancestors} are ancestors of the current one", snapshots.len()));
     }
-    Ok(snapshots.len())
+    Ok(newest)
 }
 
 /// A location as a path of this machine.
