@@ -7,15 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::catalog::{Authorise, Cache, CacheSettings, Measure};
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
 use crate::error::{Error, Result};
+use crate::jobs::PurgeWorker;
 use crate::model::CatalogName;
 use crate::storage::{Location, Storage, StoreSettings};
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
-use crate::upstream::embedded::DatabasePointers;
+use crate::upstream::embedded::{DatabasePointers, Purges};
 use crate::upstream::pointer::{PointerCatalog, PointerSettings};
 use crate::upstream::rest::{OAuth2, RestSettings, RestUpstream, Timeouts, UpstreamAuth};
 
@@ -29,6 +32,16 @@ pub struct App {
     pub storage: Arc<Storage>,
     /// The databases that are open, each once.
     pub databases: Vec<Database>,
+}
+
+impl App {
+    /// Begins the work in the background, which ends when what is returned is dropped; whatever was under way is begun again at the next start.
+    pub fn start_jobs(&self) -> JoinSet<()> {
+        let workers = self.databases.iter().map(|database| {
+            PurgeWorker::new(Purges::new(database.clone()), self.storage.clone(), self.metrics.clone()).run()
+        });
+        workers.collect()
+    }
 }
 
 /// One catalog's stack.
@@ -45,7 +58,7 @@ pub struct AppCatalog {
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
 pub async fn build(config: &Config) -> Result<App> {
-    let storage = Arc::new(Storage::new(config.storage.iter().map(store).collect()));
+    let storage = Arc::new(storage(config));
     let metrics = Metrics::new();
     let mut databases = Databases::default();
     let mut catalogs = BTreeMap::new();
@@ -145,6 +158,11 @@ impl Databases {
     }
 }
 
+/// How places are reached.
+pub fn storage(config: &Config) -> Storage {
+    Storage::new(config.storage.iter().map(store).collect())
+}
+
 fn store(settings: &config::Storage) -> StoreSettings {
     let keys = settings.keys.as_ref();
     StoreSettings {
@@ -153,7 +171,6 @@ fn store(settings: &config::Storage) -> StoreSettings {
         region: settings.region.clone(),
         access_key_id: keys.map(|keys| keys.access_key_id.clone()),
         secret_access_key: keys.map(|keys| keys.secret_access_key.clone()),
-        session_token: keys.and_then(|keys| keys.session_token.clone()),
         path_style: settings.path_style,
     }
 }

@@ -9,9 +9,11 @@ pub mod config;
 pub mod database;
 pub mod error;
 pub mod format;
+pub mod jobs;
 pub mod model;
 pub mod server;
 pub mod storage;
+pub mod table;
 pub mod telemetry;
 pub mod upstream;
 

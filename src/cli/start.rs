@@ -8,6 +8,7 @@ use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::model::CatalogName;
 use crate::server::{self, Auth, Served, ServedCatalog, ServerSettings, TlsFiles, TokenRule, TokensFile};
+use crate::storage::Storage;
 use crate::telemetry::{self, LogFormat, LogSettings};
 use crate::upstream::Catalog;
 
@@ -30,6 +31,7 @@ pub(super) fn set_up_logs(config: &Config) -> Result<()> {
 /// Serves what is built already.
 pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str) + Send) -> Result<()> {
     let settings = settings(config)?;
+    let _jobs = app.start_jobs();
     let catalogs = app.catalogs.into_iter().map(|(name, catalog)| {
         let served = ServedCatalog {
             stack: catalog.stack,
@@ -47,6 +49,11 @@ pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str
 pub(super) async fn catalogs(config: &Config) -> Result<BTreeMap<CatalogName, Arc<dyn Catalog>>> {
     let app = app::build(config).await?;
     Ok(app.catalogs.into_iter().map(|(name, catalog)| (name, catalog.stack)).collect())
+}
+
+/// Storage as the configuration says.
+pub(super) fn storage(config: &Config) -> Storage {
+    app::storage(config)
 }
 
 fn settings(config: &Config) -> Result<ServerSettings> {

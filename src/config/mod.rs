@@ -147,8 +147,6 @@ pub struct Keys {
     pub access_key_id: Secret,
     /// The key.
     pub secret_access_key: Secret,
-    /// For temporary keys.
-    pub session_token: Option<Secret>,
 }
 
 /// One catalog that is served.

@@ -154,12 +154,7 @@ fn storage(root: &Section<'_>) -> Option<Vec<Storage>> {
 /// The keys of a store: `Some(None)` if it has none, `None` if something is wrong with them.
 fn keys(section: &Section<'_>) -> Option<Option<Keys>> {
     let there = |name: &str| section.has(name) || section.has(&format!("{name}-file"));
-    let secret = |name: &str| there(name).then(|| section.secret(name));
     match (there("access-key-id"), there("secret-access-key")) {
-        (false, false) if there("session-token") => {
-            section.note("session-token", "is given without keys: add \"access-key-id\" and \"secret-access-key\"");
-            None
-        }
         (false, false) => Some(None),
         (true, false) => {
             section.note("access-key-id", "is given without \"secret-access-key\": write both or neither");
@@ -170,9 +165,8 @@ fn keys(section: &Section<'_>) -> Option<Option<Keys>> {
             None
         }
         (true, true) => {
-            let (id, key, token) = (secret("access-key-id"), secret("secret-access-key"), secret("session-token"));
-            let session_token = token.map_or(Some(None), |token| token.map(Some))?;
-            Some(Some(Keys { access_key_id: id??, secret_access_key: key??, session_token }))
+            let (id, key) = (section.secret("access-key-id"), section.secret("secret-access-key"));
+            Some(Some(Keys { access_key_id: id?, secret_access_key: key? }))
         }
     }
 }

@@ -162,7 +162,6 @@ pub const KEYS: &[Key] = &[
     key("storage[].region", Form::Text, Optional),
     key("storage[].access-key-id", Form::Secret, Optional),
     key("storage[].secret-access-key", Form::Secret, Optional),
-    key("storage[].session-token", Form::Secret, Optional),
     key("storage[].path-style", Form::Bool, Is("false")),
     key("catalogs", Form::Named, Required),
     key("catalogs.<name>.embedded", Form::Section, Optional),

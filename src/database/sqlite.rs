@@ -114,12 +114,11 @@ fn failure(e: sqlx::Error) -> Error {
     }
 }
 
-/// A failure of the commit itself: SQLite either says that it was busy or has rolled back.
+/// A failure of the commit itself. Busy or a broken constraint: it has not happened. Anything else, such as a log that could not be synced, may
+/// turn out to have happened when the database is opened the next time.
 pub(super) fn commit_failure(e: sqlx::Error) -> Error {
-    match e.as_database_error() {
-        Some(_) => failure(e),
-        None => {
-            Error::new(Kind::OutcomeUnknown, "the database went away while the change was committed").with_source(e)
-        }
+    match failure(e) {
+        e if matches!(e.kind(), Kind::CommitFailed | Kind::Unavailable) => e,
+        e => Error::new(Kind::OutcomeUnknown, "the database failed while the change was committed").with_source(e),
     }
 }

@@ -164,8 +164,9 @@ fn broken(name: &str, why: &str) -> Error {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use apache_avro::{Codec, DeflateSettings, Writer};
     use serde_json::json;

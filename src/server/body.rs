@@ -15,11 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Kind, Result};
 
+use super::ServerSettings;
+
 /// Longest pause between two pieces of a body.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// Longest time for a whole body.
-const WHOLE_MAX: Duration = Duration::from_secs(300);
 
 /// What a route takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +29,10 @@ pub(super) enum Takes {
     Form,
 }
 
-/// How much memory bodies may take: one of them, and all together.
+/// What bodies may take: how much memory, one of them and all together, and how long.
 pub(super) struct Budget {
     bytes_max: usize,
+    whole_max: Duration,
     left: Arc<Semaphore>,
 }
 
@@ -43,9 +43,10 @@ const UNIT_BYTES: usize = 1 << 10;
 pub(super) type Reserved = Option<OwnedSemaphorePermit>;
 
 impl Budget {
-    pub(super) fn new(bytes_max: usize, together_bytes_max: usize) -> Self {
-        let units = (together_bytes_max / UNIT_BYTES).clamp(1, u32::MAX as usize);
-        Budget { bytes_max, left: Arc::new(Semaphore::new(units)) }
+    pub(super) fn new(settings: &ServerSettings) -> Self {
+        let units = (settings.bodies_bytes_max / UNIT_BYTES).clamp(1, u32::MAX as usize);
+        let left = Arc::new(Semaphore::new(units));
+        Budget { bytes_max: settings.body_bytes_max, whole_max: settings.body_timeout, left }
     }
 
     /// Makes `held` enough for a body of `bytes`.
@@ -76,7 +77,7 @@ impl Budget {
         }
         let mut reserved = None;
         self.reserve(&mut reserved, stated.unwrap_or(0) as usize)?;
-        let whole = tokio::time::timeout(WHOLE_MAX, self.collect(body, &mut reserved));
+        let whole = tokio::time::timeout(self.whole_max, self.collect(body, &mut reserved));
         let bytes = whole.await.map_err(|_| too_slow())??;
         if takes == Takes::Json && !bytes.is_empty() {
             check_json(&bytes)?;

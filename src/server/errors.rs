@@ -44,7 +44,7 @@ fn status_and_type(kind: Kind) -> (StatusCode, &'static str) {
     }
 }
 
-/// The answer for an error of a request; `access` is what was asked for, as far as that was known.
+/// The answer for an error of a request, which is logged here, once; `access` is what was asked for, as far as that was known.
 pub(super) fn render(error: &Error, access: Option<Access>, request_id: &str) -> Response {
     let kind = error.kind();
     let (status, mut type_name) = status_and_type(kind);
@@ -58,10 +58,11 @@ pub(super) fn render(error: &Error, access: Option<Access>, request_id: &str) ->
         }
         _ => error.message().to_owned(),
     };
-    if status.is_server_error() {
-        tracing::error!(request.id = request_id, status = status.as_u16(), "a request failed: {error}");
-    } else {
-        tracing::debug!(request.id = request_id, status = status.as_u16(), "a request was refused: {error}");
+    let code = status.as_u16();
+    match kind {
+        Kind::Internal | Kind::OutcomeUnknown => tracing::error!(status = code, "a request failed: {error}"),
+        _ if status.is_server_error() => tracing::warn!(status = code, "a request failed: {error}"),
+        _ => tracing::debug!(status = code, "a request was refused: {error}"),
     }
     let body = json!({"error": {"message": message, "type": type_name, "code": status.as_u16()}});
     let mut response = Response::json(&body);

@@ -18,17 +18,12 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 
+use super::ServerSettings;
 use super::connection::Guard;
 use super::service::{Front, answer};
 
-/// Longest time for a request's head to arrive, and longest silence between two requests of an HTTP/1 connection.
-const HEAD_MAX: Duration = Duration::from_secs(75);
-
 /// Largest request head, in bytes: twice the longest path that the `http` crate takes (65,534 bytes; a longer one is a 414).
 const HEAD_BYTES_MAX: usize = 128 << 10;
-
-/// Most header fields of a request.
-const HEADERS_MAX: usize = 128;
 
 /// Most requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
@@ -66,15 +61,15 @@ pub(super) async fn run(
         })
     };
     let listener = Listener::<SocketAddr>::from_listener(listener).handle(handle);
-    let connections_max = server.settings.connections_max;
+    let ServerSettings { connections_max, head_timeout, .. } = server.settings;
     let done = match &server.reloader.certificates {
         Some(certificates) => {
             let tls = RustlsAcceptor::new(certificates.config()).handshake_timeout(HANDSHAKE_MAX);
-            let acceptor = Guard::new(tls.acceptor(NoDelayAcceptor::new()), connections_max);
+            let acceptor = Guard::new(tls.acceptor(NoDelayAcceptor::new()), connections_max, head_timeout);
             accept(listener.acceptor(acceptor), front.clone()).await
         }
         None => {
-            let acceptor = Guard::new(NoDelayAcceptor::new(), connections_max);
+            let acceptor = Guard::new(NoDelayAcceptor::new(), connections_max, head_timeout);
             accept(listener.acceptor(acceptor), front.clone()).await
         }
     };
@@ -93,13 +88,9 @@ where
     A::Service: axum_server::service::SendService<http::Request<hyper::body::Incoming>> + Send,
     A::Future: Send,
 {
+    let head_timeout = front.server.settings.head_timeout;
     let builder = listener.http_builder();
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -36,8 +36,8 @@ pub use auth::{Authenticator, ReadTokens, TokenRule, TokensFile};
 pub use iceberg::{Service, operations_table, served_by};
 pub use listen::stop_signal;
 pub use settings::{
-    ANSWER_TIMEOUT, Auth, BODIES_BYTES_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, RELOAD_EVERY, REQUESTS_IN_FLIGHT_MAX,
-    STOP_TIMEOUT, ServerSettings,
+    ANSWER_TIMEOUT, Auth, BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, RELOAD_EVERY,
+    REQUESTS_IN_FLIGHT_MAX, STOP_TIMEOUT, ServerSettings,
 };
 pub use tls::TlsFiles;
 
@@ -135,7 +135,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         catalogs.into_iter().map(|(name, served)| (name.to_string(), Arc::new(Entry { name, served }))).collect();
     let server = Arc::new(Server {
         catalogs: entries,
-        budget: body::Budget::new(settings.body_bytes_max, settings.bodies_bytes_max),
+        budget: body::Budget::new(&settings),
         places: Arc::new(Semaphore::new(settings.requests_in_flight_max)),
         metrics_open: loopback || settings.metrics_open,
         settings,

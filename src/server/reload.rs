@@ -57,7 +57,7 @@ impl Reloader {
 
     /// Looks every `every` and on SIGHUP, until it is dropped.
     pub(super) async fn watch(self: Arc<Self>, every: Duration) {
-        let mut ticks = tokio::time::interval(every);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut hangups = Hangups::new();
         loop {

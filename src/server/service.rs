@@ -142,10 +142,11 @@ pub(super) async fn answer(
     let _running = InFlight(server.metrics.clone());
 
     let span = tracing::error_span!("request", request.id = %id);
-    let handled = AssertUnwindSafe(dispatch(&front, &id, request)).catch_unwind().instrument(span).await;
+    let handled = AssertUnwindSafe(dispatch(&front, &id, request)).catch_unwind().instrument(span.clone()).await;
     let mut answered = handled.unwrap_or_else(|panic| {
         let error = Error::internal(format!("a handler panicked: {}", panic_text(&*panic)));
-        Answered { response: into_http(errors::render(&error, None, &id), &method), catalog: None, operation: "panic" }
+        let response = span.in_scope(|| errors::render(&error, None, &id));
+        Answered { response: into_http(response, &method), catalog: None, operation: "panic" }
     });
     if let Ok(value) = HeaderValue::from_str(&id) {
         answered.response.headers_mut().insert(REQUEST_ID, value);

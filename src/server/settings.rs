@@ -22,6 +22,12 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 /// Most open connections by default; more wait in the system's queue.
 pub const CONNECTIONS_MAX: usize = 8192;
 
+/// Longest time for a request's head to arrive, and longest silence between two requests of an HTTP/1 connection, by default.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Longest time for a request's body to arrive, by default.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Longest time that a client waits for an answer, by default.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -63,6 +69,10 @@ pub struct ServerSettings {
     pub requests_in_flight_max: usize,
     /// [`CONNECTIONS_MAX`].
     pub connections_max: usize,
+    /// [`HEAD_TIMEOUT`].
+    pub head_timeout: Duration,
+    /// [`BODY_TIMEOUT`].
+    pub body_timeout: Duration,
     /// [`ANSWER_TIMEOUT`].
     pub answer_timeout: Duration,
     /// [`STOP_TIMEOUT`].
@@ -83,6 +93,8 @@ impl Default for ServerSettings {
             bodies_bytes_max: BODIES_BYTES_MAX,
             requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
             connections_max: CONNECTIONS_MAX,
+            head_timeout: HEAD_TIMEOUT,
+            body_timeout: BODY_TIMEOUT,
             answer_timeout: ANSWER_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
             reload_every: RELOAD_EVERY,
@@ -126,6 +138,9 @@ impl ServerSettings {
             if value == 0 {
                 return Err(Error::bad_request(format!("{name} must not be 0")));
             }
+        }
+        if self.reload_every.is_zero() {
+            return Err(Error::bad_request("reload_every must not be 0"));
         }
         if self.bodies_bytes_max < self.body_bytes_max {
             return Err(Error::bad_request("bodies_bytes_max must not be smaller than body_bytes_max"));

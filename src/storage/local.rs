@@ -91,6 +91,25 @@ pub(super) async fn list(prefix: Location, root: PathBuf, count_max: usize) -> R
     .await
 }
 
+/// Removes the folders at and below `root` that hold nothing. Links are left alone, and so is what gets its first file meanwhile.
+pub(super) async fn remove_empty_folders(root: PathBuf) -> Result<()> {
+    blocking(move || {
+        let mut folders = vec![root];
+        let mut at = 0;
+        while let Some(folder) = folders.get(at) {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let below: Vec<_> =
+                entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|entry| entry.path()).collect();
+            folders.extend(below);
+            at += 1;
+        }
+        // the deepest come last; one that is not empty refuses
+        folders.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+        Ok(())
+    })
+    .await
+}
+
 /// A file as a listing shows it; `None` when it has gone meanwhile.
 fn listed(prefix: &Location, root: &Path, path: &Path) -> Result<Option<Listed>> {
     let below = path.strip_prefix(root).map_err(|e| Error::internal(e.to_string()))?;

@@ -54,6 +54,35 @@ impl Location {
         }
     }
 
+    /// Whether going there leads into `prefix`, however the two are spelled (`s3a` or `s3`, `file:/` or `file:///`). Where one of them leads
+    /// nowhere for us, the strings are compared.
+    pub fn leads_into(&self, prefix: &Location) -> bool {
+        match (self.place(), prefix.place()) {
+            (Ok(Place::Local(path)), Ok(Place::Local(above))) => path.starts_with(above),
+            (Ok(Place::Object { bucket, key }), Ok(Place::Object { bucket: bucket_above, key: above })) => {
+                let below = key.strip_prefix(above.as_str());
+                bucket == bucket_above
+                    && below.is_some_and(|rest| above.is_empty() || rest.is_empty() || rest.starts_with('/'))
+            }
+            (Ok(_), Ok(_)) => false,
+            _ => self.is_under(prefix),
+        }
+    }
+
+    /// Whether this is a whole file system or a whole bucket.
+    pub fn is_root(&self) -> bool {
+        match self.place() {
+            Ok(Place::Local(path)) => path.parent().is_none(),
+            Ok(Place::Object { key, .. }) => key.is_empty(),
+            Err(_) => false,
+        }
+    }
+
+    /// Whether it is in this machine's file system.
+    pub fn is_local(&self) -> bool {
+        matches!(self.place(), Ok(Place::Local(_)))
+    }
+
     /// A place below this one.
     pub fn join(&self, below: &str) -> Location {
         Location(format!("{}/{below}", self.0.trim_end_matches('/')))
@@ -138,6 +167,20 @@ mod tests {
         for text in ["relative/a", "", "s3:///k", "file://host/a", "/a/../b", "s3://b/../c", "gs://b/k", "/a\0b"] {
             assert_eq!(place(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_same_place_is_known_in_every_spelling() {
+        let at = |text: &str| Location::new(text);
+        assert!(at("file:///w/t/data/f").leads_into(&at("file:/w/t/")));
+        assert!(at("/w/./t//f").leads_into(&at("file:///w/t")));
+        assert!(at("s3a://b/t/f").leads_into(&at("s3://b/t")));
+        assert!(at("s3://b/t").leads_into(&at("s3n://b")));
+        assert!(!at("s3a://b/t2/f").leads_into(&at("s3://b/t")));
+        assert!(!at("s3://b2/t/f").leads_into(&at("s3://b/t")));
+        assert!(!at("/w/t2").leads_into(&at("/w/t")));
+        assert!(!at("/w/t/../x").leads_into(&at("/w/x")));
+        assert!(at("s3://b/").is_root() && at("file:///").is_root() && !at("s3://b/t").is_root());
     }
 
     #[test]

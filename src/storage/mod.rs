@@ -91,6 +91,14 @@ impl Storage {
         outcomes.into_iter().collect()
     }
 
+    /// Removes the empty folders at and below a prefix, where there is such a thing as a folder.
+    pub async fn remove_empty_folders(&self, prefix: &Location) -> Result<()> {
+        match prefix.place()? {
+            Place::Local(path) => local::remove_empty_folders(path).await,
+            Place::Object { .. } => Ok(()),
+        }
+    }
+
     /// The files below a prefix (a folder), at most `count_max` of them, in no order. No such folder: an empty list.
     pub async fn list(&self, prefix: &Location, count_max: usize) -> Result<Vec<Listed>> {
         match prefix.place()? {

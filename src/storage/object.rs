@@ -25,8 +25,6 @@ pub struct StoreSettings {
     pub access_key_id: Option<Secret>,
     /// The key's secret.
     pub secret_access_key: Option<Secret>,
-    /// What belongs to temporary keys.
-    pub session_token: Option<Secret>,
     /// Bucket in the path rather than in the host name.
     pub path_style: bool,
 }
@@ -54,9 +52,6 @@ impl Bucket {
             }
             if let Some(secret) = &settings.secret_access_key {
                 builder = builder.with_secret_access_key(secret.expose());
-            }
-            if let Some(token) = &settings.session_token {
-                builder = builder.with_token(token.expose());
             }
         }
         let store = builder.build().map_err(failure)?;

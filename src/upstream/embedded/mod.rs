@@ -3,8 +3,10 @@
 //! What must hold: every transaction that changes something first checks, and holds until it ends, that this catalog is the primary.
 
 mod pointers;
+mod purges;
 
 pub use pointers::DatabasePointers;
+pub use purges::{Purge, Purges};
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,10 @@
 //! is a conflict; a metadata file that did not become current is removed only when that is certain.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
+use rand::Rng;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -14,7 +16,7 @@ use super::answer::Answer;
 use super::objects::ident;
 use super::once::Once;
 use super::port::{Change, Kept, Pointer};
-use super::{PointerCatalog, now_ms, objects, places};
+use super::{PointerCatalog, files, now_ms, objects, places};
 use crate::error::{Error, Kind, Result};
 use crate::format::metadata::{table, view};
 use crate::model::Ident;
@@ -23,10 +25,15 @@ use crate::upstream::{Request, Response};
 
 /// How often a commit is tried when others keep winning the race.
 const ATTEMPTS_MAX: u32 = 20;
+/// The longest pause before a commit is tried again.
+const PAUSE_MAX_MS: u64 = 250;
+/// How often the pointers are looked at when the database did not say whether a commit landed.
+const LOOKS_MAX: u32 = 5;
 /// Most tables of one transaction.
 const TABLES_MAX: usize = 1000;
 
 /// What a client asks for one table or view.
+#[derive(Debug, Clone)]
 struct Wanted {
     kept: Kept,
     ident: Ident,
@@ -89,7 +96,7 @@ impl PointerCatalog {
             let changes: Vec<Change> = prepared.iter().filter_map(|p| p.change.clone()).collect();
             let mut landed = self.land(changes, answer.clone(), once).await;
             if landed.as_ref().is_err_and(|e| e.kind() == Kind::OutcomeUnknown)
-                && self.are_current(&wanted, &prepared).await
+                && self.have_landed(&wanted, &prepared).await
             {
                 landed = answer.into_response(&self.client_config);
             }
@@ -97,6 +104,7 @@ impl PointerCatalog {
             match landed {
                 Err(error) if error.kind() == Kind::CommitFailed && attempt < ATTEMPTS_MAX => {
                     tracing::debug!(attempt, error = %error, "another commit came first");
+                    pause(attempt).await;
                 }
                 Err(error) => return Err(error),
                 Ok(response) => {
@@ -128,21 +136,9 @@ impl PointerCatalog {
     async fn prepare(&self, wanted: &Wanted) -> Result<Prepared> {
         let current = self.base(wanted).await?;
         let Some((pointer, bytes)) = current else { return self.prepare_new(wanted).await };
-        let base = super::files::parse(&bytes, &pointer.metadata_location)?;
-        let at_ms = now_ms();
-        let (metadata, changed, removed) = match wanted.kept {
-            Kept::Table => {
-                table::check(&wanted.requirements, Some(&base))?;
-                let applied =
-                    table::apply(Some(&base), Some(pointer.metadata_location.as_str()), &wanted.updates, at_ms)?;
-                (applied.metadata, applied.changed, applied.removed_metadata_files)
-            }
-            Kept::View => {
-                view::check(&wanted.requirements, Some(&base))?;
-                let applied = view::apply(Some(&base), &wanted.updates, at_ms)?;
-                (applied.metadata, applied.changed, Vec::new())
-            }
-        };
+        let (work, raw, location) = (wanted.clone(), bytes.clone(), pointer.metadata_location.clone());
+        let applied = files::compute(bytes.len(), move || work.apply(&raw, &location)).await?;
+        let table::Applied { metadata, changed, removed_metadata_files: removed } = applied;
         if !changed {
             let metadata_location = pointer.metadata_location;
             return Ok(Prepared { change: None, metadata_location, metadata: bytes, leftover: Vec::new() });
@@ -158,7 +154,6 @@ impl PointerCatalog {
 
     /// The end of a staged creation: nothing is there yet, and the updates make all of it.
     async fn prepare_new(&self, wanted: &Wanted) -> Result<Prepared> {
-        self.check_names([&wanted.ident.name])?;
         table::check(&wanted.requirements, None)?;
         let mut updates = wanted.updates.clone();
         let has = |action: &str| updates.iter().any(|update| update["action"] == action);
@@ -186,7 +181,7 @@ impl PointerCatalog {
         let pointer = match self.pointers.get(&wanted.ident).await? {
             None if creates => return Ok(None),
             Some(pointer) if pointer.kept != wanted.kept && creates => {
-                return Err(objects::taken(&wanted.ident, pointer.kept));
+                return Err(objects::taken(&wanted.ident, wanted.kept, pointer.kept));
             }
             _ => self.pointer(&wanted.ident, wanted.kept).await?,
         };
@@ -194,15 +189,31 @@ impl PointerCatalog {
         Ok(Some((pointer, bytes)))
     }
 
-    /// Whether every pointer shows what was to land: then it has landed, whatever the connection said.
-    async fn are_current(&self, wanted: &[Wanted], prepared: &[Prepared]) -> bool {
-        for (wanted, prepared) in wanted.iter().zip(prepared) {
-            match self.pointers.get(&wanted.ident).await {
-                Ok(Some(pointer)) if pointer.metadata_location == prepared.metadata_location => {}
-                _ => return false,
+    /// Whether a pointer shows what was to land: then all of it has landed, whatever the connection said. That none does proves nothing,
+    /// since the database may still be about to commit.
+    async fn have_landed(&self, wanted: &[Wanted], prepared: &[Prepared]) -> bool {
+        for attempt in 1..=LOOKS_MAX {
+            pause(attempt).await;
+            for (wanted, prepared) in wanted.iter().zip(prepared).filter(|(_, p)| p.change.is_some()) {
+                let now = self.pointers.get(&wanted.ident).await;
+                if let Ok(Some(pointer)) = now
+                    && self.leads_back(&pointer.metadata_location, &prepared.metadata_location).await
+                {
+                    return true;
+                }
             }
         }
-        true
+        false
+    }
+
+    /// Whether metadata is at a place, or says that it came from there.
+    async fn leads_back(&self, now: &Location, before: &Location) -> bool {
+        if now == before {
+            return true;
+        }
+        let Ok(metadata) = self.files.read_json(now).await else { return false };
+        let log = metadata["metadata-log"].as_array();
+        log.is_some_and(|log| log.iter().any(|entry| entry["metadata-file"] == before.as_str()))
     }
 
     /// Deletes, behind the answer, the old metadata files that tables want deleted.
@@ -220,7 +231,29 @@ impl PointerCatalog {
     }
 }
 
+async fn pause(attempt: u32) {
+    let max_ms = (4u64 << attempt.min(10)).min(PAUSE_MAX_MS);
+    let pause_ms = rand::rng().random_range(1..=max_ms);
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+}
+
 impl Wanted {
+    /// Checks and applies what is wanted on the metadata that is at `location` now.
+    fn apply(&self, base: &[u8], location: &Location) -> Result<table::Applied> {
+        let base = files::parse(base, location)?;
+        match self.kept {
+            Kept::Table => {
+                table::check(&self.requirements, Some(&base))?;
+                table::apply(Some(&base), Some(location.as_str()), &self.updates, now_ms())
+            }
+            Kept::View => {
+                view::check(&self.requirements, Some(&base))?;
+                let view::Applied { metadata, changed } = view::apply(Some(&base), &self.updates, now_ms())?;
+                Ok(table::Applied { metadata, changed, removed_metadata_files: Vec::new() })
+            }
+        }
+    }
+
     fn of(kept: Kept, ident: Ident, body: &Value) -> Result<Self> {
         let list = |key: &str| match &body[key] {
             Value::Null => Ok(Vec::new()),

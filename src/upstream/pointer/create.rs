@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::objects::taken;
 use super::once::Once;
 use super::port::{Change, Kept};
-use super::{PointerCatalog, now_ms, places};
+use super::{PointerCatalog, check_ident, now_ms, places};
 use crate::error::{Error, Result};
 use crate::format::metadata::{table, view};
 use crate::model::Ident;
@@ -18,7 +18,7 @@ use crate::upstream::{Request, Response};
 impl PointerCatalog {
     pub(super) async fn create_table(&self, request: &Request, once: Option<&Once>) -> Result<Response> {
         let body = request.json()?;
-        let (ident, location, uuid) = self.new_object(request, &body).await?;
+        let (ident, location, uuid) = self.new_object(request, Kept::Table, &body).await?;
         let metadata = table::create(&body, location.as_str(), &uuid, now_ms())?;
         self.check_paths(&metadata)?;
         if body["stage-create"].as_bool().unwrap_or(false) {
@@ -30,21 +30,21 @@ impl PointerCatalog {
 
     pub(super) async fn create_view(&self, request: &Request, once: Option<&Once>) -> Result<Response> {
         let body = request.json()?;
-        let (ident, location, uuid) = self.new_object(request, &body).await?;
+        let (ident, location, uuid) = self.new_object(request, Kept::View, &body).await?;
         let metadata = view::create(&body, location.as_str(), &uuid, now_ms())?;
         self.check_paths(&metadata)?;
         self.create(Kept::View, ident, &metadata, once).await
     }
 
     /// The name, place and uuid of something new; refused when the name is taken.
-    async fn new_object(&self, request: &Request, body: &Value) -> Result<(Ident, Location, String)> {
+    async fn new_object(&self, request: &Request, kept: Kept, body: &Value) -> Result<(Ident, Location, String)> {
         let name = body["name"].as_str().ok_or_else(|| Error::bad_request("name must be a text"))?;
         let ident = Ident::new(request.namespace()?.clone(), name)?;
-        self.check_names([&ident.name])?;
+        check_ident(&ident)?;
         let uuid = Uuid::new_v4().to_string();
         let default = self.default_location(&ident, &uuid).await?;
         if let Some(pointer) = self.pointers.get(&ident).await? {
-            return Err(taken(&ident, pointer.kept));
+            return Err(taken(&ident, kept, pointer.kept));
         }
         let location = match body["location"].as_str() {
             Some(location) if !location.is_empty() => places::requested(location, self.allowed().as_deref())?,
@@ -79,9 +79,13 @@ impl PointerCatalog {
         let allowed = self.allowed();
         let location = metadata["location"].as_str().ok_or_else(|| Error::bad_request("location must be a text"))?;
         places::check(&Location::new(location), allowed.as_deref())?;
-        match metadata["properties"]["write.metadata.path"].as_str() {
-            Some(path) => places::check(&Location::new(path), allowed.as_deref()),
-            None => Ok(()),
+        for name in places::PATH_PROPERTIES {
+            // where any place is allowed, only the one that we write to ourselves must be one that we can reach
+            let matters = allowed.is_some() || name == places::METADATA_PATH;
+            if let Some(path) = metadata["properties"][name].as_str().filter(|_| matters) {
+                places::check(&Location::new(path), allowed.as_deref())?;
+            }
         }
+        Ok(())
     }
 }

@@ -14,6 +14,8 @@ mod once;
 mod paging;
 mod places;
 mod port;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,11 +24,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+pub use files::unpack;
 pub use once::OUTCOME_LIFETIME_MS;
+pub use places::PATH_PROPERTIES;
 pub use port::{Change, Kept, Outcome, Page, Pointer, Pointers, Properties};
 
 use crate::error::{Error, Kind, Result};
-use crate::model::Operation;
+use crate::model::{Ident, Namespace, Operation};
 use crate::storage::{Location, Storage};
 use crate::upstream::{Catalog, Request, Response, Target};
 use answer::Answer;
@@ -36,6 +40,9 @@ use once::Once;
 
 /// The longest name of a namespace level, table or view, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
+
+/// The longest namespace, its levels joined: what fits an index entry of PostgreSQL together with a name.
+pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
 /// The operations that a pointer catalog does not serve, and therefore does not advertise.
 const UNSERVED: [Operation; 8] = [
@@ -69,7 +76,10 @@ pub struct PointerSettings {
 pub struct PointerCatalog {
     pointers: Arc<dyn Pointers>,
     files: Arc<Files>,
+    /// Turns with tables and views.
     locks: Locks,
+    /// Turns with Idempotency-Keys; taken before those with names, and apart from them, so that no turn waits for itself.
+    keys: Locks,
     warehouse: Location,
     restrict_locations: bool,
     client_config: Value,
@@ -84,6 +94,7 @@ impl PointerCatalog {
             pointers,
             files: Arc::new(Files::new(storage)),
             locks: Locks::new(),
+            keys: Locks::new(),
             warehouse: settings.warehouse,
             restrict_locations: settings.restrict_locations,
             client_config_text: client_config.to_string(),
@@ -179,14 +190,31 @@ impl PointerCatalog {
     fn allowed(&self) -> Option<Vec<&Location>> {
         self.restrict_locations.then(|| vec![&self.warehouse])
     }
+}
 
-    fn check_names<'n>(&self, names: impl IntoIterator<Item = &'n String>) -> Result<()> {
-        match names.into_iter().find(|name| name.len() > NAME_BYTES_MAX) {
-            Some(name) => {
-                Err(Error::bad_request(format!("a name of {} bytes is longer than {NAME_BYTES_MAX}", name.len())))
-            }
-            None => Ok(()),
+/// Refuses a namespace that is too long to be kept.
+fn check_namespace(namespace: &Namespace) -> Result<()> {
+    namespace.levels().iter().try_for_each(|level| check_name(level))?;
+    match namespace.joined().len() {
+        length if length > NAMESPACE_BYTES_MAX => {
+            Err(Error::bad_request(format!("a namespace of {length} bytes is longer than {NAMESPACE_BYTES_MAX}")))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a name that is too long to be kept.
+fn check_ident(ident: &Ident) -> Result<()> {
+    check_namespace(&ident.namespace)?;
+    check_name(&ident.name)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    match name.len() {
+        length if length > NAME_BYTES_MAX => {
+            Err(Error::bad_request(format!("a name of {length} bytes is longer than {NAME_BYTES_MAX}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -195,10 +223,8 @@ impl Catalog for PointerCatalog {
     async fn call(&self, request: Request) -> Result<Response> {
         match &request.target {
             Target::Catalog => {}
-            Target::Namespace(namespace) => self.check_names(namespace.levels())?,
-            Target::Object(ident) | Target::Plan(ident, _) => {
-                self.check_names(ident.namespace.levels().iter().chain([&ident.name]))?;
-            }
+            Target::Namespace(namespace) => check_namespace(namespace)?,
+            Target::Object(ident) | Target::Plan(ident, _) => check_ident(ident)?,
         }
         match Once::of(&request)? {
             Some(once) => self.call_once(once, &request).await,

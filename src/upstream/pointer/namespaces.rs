@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::once::Once;
 use super::paging::Paging;
 use super::port::{Change, Page, Properties};
-use super::{PointerCatalog, strings};
+use super::{PointerCatalog, check_namespace, strings};
 use crate::error::{Error, Kind, Result};
 use crate::model::Namespace;
 use crate::upstream::{Request, Response};
@@ -36,7 +36,7 @@ impl PointerCatalog {
         let levels: Vec<String> = serde_json::from_value(body["namespace"].clone())
             .map_err(|_| Error::bad_request("namespace must be a list of texts"))?;
         let namespace = Namespace::new(levels)?;
-        self.check_names(namespace.levels())?;
+        check_namespace(&namespace)?;
         let properties = properties(&body["properties"])?;
         let answer = Answer::Json(json!({"namespace": namespace, "properties": properties}));
         self.land(vec![Change::CreateNamespace { namespace, properties }], answer, once).await

@@ -1,6 +1,5 @@
 //! What tables and views have in common: list, load, exist, drop, rename, register.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -8,10 +7,10 @@ use super::answer::Answer;
 use super::once::{Once, hex};
 use super::paging::Paging;
 use super::port::{Change, Kept, Page, Pointer};
-use super::{PointerCatalog, files, places};
+use super::{PointerCatalog, check_ident, files, places};
 use crate::error::{Error, Kind, Result};
 use crate::format::metadata::{table, view};
-use crate::model::Ident;
+use crate::model::{Ident, Namespace};
 use crate::storage::Location;
 use crate::upstream::{Request, Response};
 
@@ -43,15 +42,15 @@ impl PointerCatalog {
             Some(other) => return Err(Error::bad_request(format!("snapshots={other:?} is neither all nor refs"))),
         };
         let etag = self.etag(request, &pointer.metadata_location, refs_only);
+        // before the tag is believed: a file that somebody took away must not look unchanged
+        let metadata = match refs_only {
+            false => self.files.read(&pointer.metadata_location).await?,
+            true => self.files.read_refs_only(&pointer.metadata_location).await?,
+        };
         if request.header("if-none-match").is_some_and(|known| known.split(',').any(|k| k.trim() == etag)) {
             let mut response = Response::no_content();
             response.status = http::StatusCode::NOT_MODIFIED;
             return Ok(with_etag(response, &etag));
-        }
-        let mut metadata = self.files.read(&pointer.metadata_location).await?;
-        if refs_only {
-            let whole = files::parse(&metadata, &pointer.metadata_location)?;
-            metadata = Bytes::from(table::refs_only(&whole).to_string());
         }
         let answer = Answer::Load { metadata_location: Some(pointer.metadata_location), metadata };
         Ok(with_etag(answer.into_response(&self.client_config)?, &etag))
@@ -95,11 +94,14 @@ impl PointerCatalog {
         let body = request.json()?;
         let from = ident(&body["source"], "source")?;
         let to = ident(&body["destination"], "destination")?;
-        self.check_names([&to.name])?;
         self.namespace(&from.namespace).await?;
         self.pointer(&from, kept).await?;
         self.namespace(&to.namespace).await?;
         let _turn = self.locks.take([&from, &to]).await;
+        if let Some(there) = self.pointers.get(&to).await? {
+            let message = format!("Cannot rename {from} to {to}. {} already exists", noun(there.kept));
+            return Err(Error::new(Kind::AlreadyExists, message));
+        }
         self.land(vec![Change::Rename { kept, from, to }], Answer::NoContent, once).await
     }
 
@@ -110,7 +112,7 @@ impl PointerCatalog {
         let body = request.json()?;
         let text = |key: &str| body[key].as_str().ok_or_else(|| Error::bad_request(format!("{key} must be a text")));
         let ident = Ident::new(namespace.clone(), text("name")?)?;
-        self.check_names([&ident.name])?;
+        check_ident(&ident)?;
         let metadata_location = Location::new(text("metadata-location")?);
         places::check(&metadata_location, self.allowed().as_deref())?;
         let bytes = self.files.read_anew(&metadata_location).await?;
@@ -127,7 +129,7 @@ impl PointerCatalog {
             Some(current) if overwrite && current.kept == kept => {
                 Change::Swap { ident, from: current.metadata_location, to: pointer }
             }
-            Some(current) => return Err(taken(&ident, current.kept)),
+            Some(current) => return Err(taken(&ident, kept, current.kept)),
             None => Change::Create { ident, pointer },
         };
         let answer = Answer::Load { metadata_location: Some(metadata_location), metadata: bytes };
@@ -139,11 +141,9 @@ impl PointerCatalog {
         match self.pointers.get(ident).await? {
             Some(pointer) if pointer.kept == kept => Ok(pointer),
             _ => {
-                if kept == Kept::Table {
-                    // as Java answers: a missing namespace is a missing table, but creating there names the namespace
-                    return Err(Error::new(Kind::NoSuchTable, format!("Table does not exist: {ident}")));
-                }
-                Err(Error::new(Kind::NoSuchView, format!("View does not exist: {ident}")))
+                // as Java answers: a missing namespace is a missing table, but creating there names the namespace
+                let kind = if kept == Kept::Table { Kind::NoSuchTable } else { Kind::NoSuchView };
+                Err(Error::new(kind, format!("{} does not exist: {ident}", noun(kept))))
             }
         }
     }
@@ -162,21 +162,28 @@ impl PointerCatalog {
     }
 }
 
-/// The error for a name that is in use.
-pub(super) fn taken(ident: &Ident, kept: Kept) -> Error {
-    let what = match kept {
+/// The error for a name that should become `wanted` and is in use, in Iceberg's words.
+pub(super) fn taken(ident: &Ident, wanted: Kept, there: Kept) -> Error {
+    let how = if wanted == there { "" } else { " with same name" };
+    Error::new(Kind::AlreadyExists, format!("{}{how} already exists: {ident}", noun(there)))
+}
+
+/// The word that Iceberg's messages begin with.
+fn noun(kept: Kept) -> &'static str {
+    match kept {
         Kept::Table => "Table",
         Kept::View => "View",
-    };
-    Error::new(Kind::AlreadyExists, format!("{what} with same name already exists: {ident}"))
+    }
 }
 
 /// An identifier of a request body.
 pub(super) fn ident(value: &Value, what: &str) -> Result<Ident> {
     let ident: Ident = serde_json::from_value(value.clone())
         .map_err(|_| Error::bad_request(format!("{what} must have a namespace (a list of texts) and a name")))?;
-    let namespace = crate::model::Namespace::new(ident.namespace.levels().to_vec())?;
-    Ident::new(namespace, ident.name)
+    let namespace = Namespace::new(ident.namespace.levels().to_vec())?;
+    let ident = Ident::new(namespace, ident.name)?;
+    check_ident(&ident)?;
+    Ok(ident)
 }
 
 fn with_etag(mut response: Response, etag: &str) -> Response {

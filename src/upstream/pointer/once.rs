@@ -88,7 +88,7 @@ impl Once {
 impl PointerCatalog {
     /// Does a write with a key, unless it was done already.
     pub(super) async fn call_once(&self, once: Once, request: &Request) -> Result<Response> {
-        let _turn = self.locks.take([(&once.principal, &once.key)]).await;
+        let _turn = self.keys.take([(&once.principal, &once.key)]).await;
         if let Some(response) = self.replayed(&once).await? {
             return Ok(response);
         }

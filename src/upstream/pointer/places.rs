@@ -16,6 +16,12 @@ use crate::storage::Location;
 /// The longest part of a name that a folder's name shows.
 const FOLDER_BYTES_MAX: usize = 100;
 
+/// The property that names the place of metadata files.
+pub(super) const METADATA_PATH: &str = "write.metadata.path";
+/// The properties that name places of a table's or view's files.
+pub const PATH_PROPERTIES: [&str; 4] =
+    [METADATA_PATH, "write.data.path", "write.object-storage.path", "write.folder-storage.path"];
+
 /// The folder of a new object below its namespace's.
 pub(super) fn default_location(namespace: &Location, ident: &Ident, uuid: &str) -> Location {
     namespace.join(&format!("{}-{}", folder(&ident.name), uuid.replace('-', "")))
@@ -67,7 +73,7 @@ pub(super) fn check(location: &Location, allowed: Option<&[&Location]>) -> Resul
 /// The next metadata file's location: one number up from the current file's, under the table's own metadata path.
 pub(super) fn metadata_location(metadata: &Value, current: Option<&Location>) -> Result<Location> {
     let property = |key: &str| metadata["properties"][key].as_str();
-    let folder = match property("write.metadata.path") {
+    let folder = match property(METADATA_PATH) {
         Some(path) => Location::new(path.trim_end_matches('/')),
         None => {
             let location =

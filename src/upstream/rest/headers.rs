@@ -24,7 +24,8 @@ const UP: [&str; 8] = [
 ];
 const UP_PREFIXES: [&str; 2] = ["x-iceberg-", "x-client-"];
 
-const NOT_DOWN: [&str; 19] = [
+const NOT_DOWN: [&str; 20] = [
+    "accept-ranges",
     "alt-svc",
     "connection",
     "content-encoding",

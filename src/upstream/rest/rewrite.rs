@@ -9,6 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::client::Base;
 use super::path::{SIGNER_PARAMETER, encode, is_foreign_signer, our_route};
 use super::remote::Remote;
 use crate::model::{CatalogName, Ident};
@@ -102,10 +103,11 @@ impl Rewrite<'_> {
         Value::Object(document)
     }
 
-    /// Whether a value names the upstream outside of what storage needs.
+    /// Whether a value leads to the upstream's host, other than for storage: catalogs name further doors of theirs there.
     fn is_ours_to_say(&self, key: &str, value: &Value) -> bool {
         let storage = STORAGE_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-        !storage && value.as_str().is_some_and(|text| is_url(text) && self.relative(text).is_some())
+        let base = value.as_str().filter(|text| is_url(text)).and_then(|url| Base::parse(url.split('?').next()?).ok());
+        !storage && base.is_some_and(|base| self.remote.names.iter().any(|name| name.same_origin(&base)))
     }
 
     fn credentials(&self, value: &mut Value) -> bool {

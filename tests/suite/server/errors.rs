@@ -6,7 +6,7 @@ use lifeboat::error::{Error, Kind};
 use lifeboat::server::ServerSettings;
 use lifeboat::upstream::Response;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::fake::*;
@@ -80,6 +80,44 @@ async fn a_body_over_the_limit_is_refused_without_being_read() {
     assert_eq!(answer.headers["connection"], "close");
     let answer = server.raw(&format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", 200 << 20)).await;
     assert_eq!(answer.status, 413, "and is not asked for either");
+    assert_eq!(fake.count(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_regardless_is_cut_off_and_told() {
+    let server = start(Fake::polite(), settings()).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+    let head = format!("POST /v1/main/namespaces HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n", 200 << 20);
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let piece = vec![b' '; 64 << 10];
+    let mut sent = 0;
+    while sent < 200 << 20 && stream.write_all(&piece).await.is_ok() {
+        sent += piece.len();
+    }
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+    assert_eq!(read_answer(&mut stream).await.status, 413);
+}
+
+#[tokio::test]
+async fn slow_clients_do_not_keep_their_place() {
+    let impatient = ServerSettings {
+        head_timeout: Duration::from_millis(50),
+        body_timeout: Duration::from_millis(50),
+        ..settings()
+    };
+    let fake = Fake::polite();
+    let server = start(fake.clone(), impatient).await;
+    for said in ["", "P", "POST /v1/main/namespaces HTTP/1.1\r\nHost:"] {
+        let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+        stream.write_all(said.as_bytes()).await.expect("it reads");
+        let mut answer = Vec::new();
+        // whether it is closed or reset, it is over
+        let _ = within(stream.read_to_end(&mut answer)).await;
+        assert_eq!(answer, b"", "after {said:?}");
+    }
+    let half = "POST /v1/main/namespaces HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{";
+    let answer = server.raw(half).await;
+    assert_eq!((answer.status, answer.error_type().as_str()), (400, "BadRequestException"));
     assert_eq!(fake.count(), 0);
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use lifeboat::catalog::Authorise;
 use lifeboat::error::Result;
 use lifeboat::model::{CatalogName, Operation, Role};
 use lifeboat::server::{Auth, Bound, Served, ServedCatalog, ServerSettings, TokenRule, serve};
@@ -162,7 +163,7 @@ pub fn settings() -> ServerSettings {
 
 /// A catalog as most tests want it.
 pub fn plain(stack: Arc<Fake>) -> ServedCatalog {
-    ServedCatalog { stack, separator: None, kind: "embedded", passthrough: false }
+    ServedCatalog { stack: Arc::new(Authorise::new(stack)), separator: None, kind: "embedded", passthrough: false }
 }
 
 /// Starts a server with one catalog, `main`.

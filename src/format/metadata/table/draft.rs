@@ -57,7 +57,7 @@ pub(super) struct Changes {
     /// Every snapshot that main was set to, in order.
     pub main_heads: Vec<i64>,
     pub removed_snapshots: bool,
-    pub moved_main: bool,
+    pub moved_schema: bool,
 }
 
 impl Draft {

@@ -46,7 +46,12 @@ impl Draft {
         let spec = self.spec(self.default_spec).ok_or_else(|| unknown("default partition spec", self.default_spec))?;
         let order = self.order(self.default_order).ok_or_else(|| unknown("default sort order", self.default_order))?;
         let columns = Columns::of(schema)?;
-        spec::check_fits(json::object(spec, "partition spec")?, &columns)?;
+        let spec = json::object(spec, "partition spec")?;
+        spec::check_fits(spec, &columns)?;
+        // A base whose names clash already is not made worse by a commit that leaves the schema alone.
+        if self.changes.moved_schema {
+            spec::check_names(spec, &columns)?;
+        }
         sort::check_fits(json::object(order, "sort order")?, &columns)
     }
 

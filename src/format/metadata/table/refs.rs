@@ -31,7 +31,6 @@ impl Draft {
             self.current_snapshot = Some(id);
             self.snapshot_log.push(json!({ "timestamp-ms": at_ms, "snapshot-id": id }));
             self.changes.main_heads.push(id);
-            self.changes.moved_main = true;
         }
         self.refs.insert(name.to_owned(), to);
         self.changes.any = true;

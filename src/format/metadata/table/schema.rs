@@ -57,6 +57,7 @@ impl Draft {
             return Err(Error::bad_request(format!("Cannot set current schema to unknown schema: {id}")));
         }
         self.current_schema = id;
+        self.changes.moved_schema = true;
         self.changes.any = true;
         Ok(())
     }

@@ -21,7 +21,7 @@ async fn the_configs_answer_names_neither_the_upstream_nor_its_secrets() {
     let config = json!({
         "defaults": {
             "warehouse": "s3://w", "prefix": "x", "clients": "4", "s3.secret-access-key": "s", "s3.access-key-id": "a",
-            "gcs.oauth2.token": "g", "adls.sas-token.acc": "s", "rest.sigv4-enabled": "true", "nessie.base-uri": "{uri}/api",
+            "gcs.oauth2.token": "g", "adls.sas-token.acc": "s", "rest.sigv4-enabled": "true", "nessie.core-base-uri": "{uri}/../api",
             "s3.endpoint": "http://store:9000", "rest-page-size": "200"
         },
         "overrides": {

@@ -25,7 +25,10 @@ fn a_snapshot_that_comes_too_late_is_a_conflict() {
     let base = with_history(2);
     let error = apply(Some(&base), None, &[add(snapshot(3, 2, Some(1)))], NOW).unwrap_err();
     assert_eq!(error.kind(), Kind::CommitFailed);
-    assert_eq!(error.message(), "Cannot add snapshot with sequence number 2 older than last sequence number 2");
+    assert_eq!(
+        error.message(),
+        "Validation failed, please retry: Cannot add snapshot with sequence number 2 older than last sequence number 2"
+    );
     update(&base, add(snapshot(3, 2, None)));
     assert!(refused(&base, add(snapshot(3, 1, None))).contains("greater than last sequence number 1"));
 }
@@ -38,7 +41,7 @@ fn a_snapshot_that_is_there_or_broken_is_refused() {
         ("snapshot-id", json!("x"), "Cannot parse to a long value: snapshot-id"),
         ("timestamp-ms", Value::Null, "missing long: timestamp-ms"),
         ("manifest-list", Value::Null, "missing string: manifest-list"),
-        ("summary", json!({}), "missing string: operation"),
+        ("summary", json!({ "operation": 1 }), "Cannot parse to a string value: operation: 1"),
         ("first-row-id", json!(-1), "cannot be negative"),
     ] {
         let mut broken = snapshot(2, 2, Some(1));
@@ -62,7 +65,7 @@ fn rows_of_version_three_are_numbered_on() {
     assert_eq!(update(&next, add(rows(2, 30, 12)))["next-row-id"], json!(42));
     assert_eq!(
         refused(&next, add(rows(2, 29, 1))),
-        "Cannot add a snapshot, first-row-id is behind table next-row-id: 29 < 30"
+        "Validation failed, please retry: Cannot add a snapshot, first-row-id is behind table next-row-id: 29 < 30"
     );
     assert_eq!(refused(&next, add(snapshot(2, 2, None))), "Cannot add a snapshot: first-row-id is null");
     assert!(refused(&next, add(rows(2, 30, i64::MAX))).contains("too many"));

@@ -191,6 +191,11 @@ fn a_schema_that_lacks_what_the_default_spec_or_order_needs_is_refused() {
     let sorted = updates(&table(2), &[sort_by(2), json!({ "action": "set-default-sort-order", "sort-order-id": -1 })]);
     assert_eq!(all_refused(&sorted, &narrow), "Cannot find source column for sort field: identity(2) ASC NULLS LAST");
     updates(&table(2), &narrow);
+    let clash = [
+        json!({ "action": "add-schema", "schema": { "type": "struct", "fields": [column(3, "ts", "timestamptz"), column(4, "day", "int")] } }),
+        json!({ "action": "set-current-schema", "schema-id": -1 }),
+    ];
+    assert!(all_refused(&by_day, &clash).contains("partition sourced from different field in schema: day"));
 }
 
 #[test]

@@ -1,0 +1,3 @@
+//! One whole table in storage: everything that its metadata leads to.
+
+pub mod purge;
