@@ -114,10 +114,10 @@ pub async fn check(client: &Client, acknowledged: &Ledger) -> Result<(), String>
 }
 
 /// That each table loads and no file of its current snapshot is missing.
-pub async fn check_whole(client: &Client) -> Result<(), String> {
+pub async fn check_whole(client: &Client, known: &mut audit::Known) -> Result<(), String> {
     for table in tables() {
         let metadata = client.load(&table, false).await?;
-        audit::whole(&metadata).map_err(|e| format!("{table}: {e}"))?;
+        audit::whole(&metadata, known).map_err(|e| format!("{table}: {e}"))?;
     }
     Ok(())
 }

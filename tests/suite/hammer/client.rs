@@ -17,13 +17,15 @@ use uuid::Uuid;
 /// Attempts of one commit before the writer calls it starved.
 const ATTEMPTS_MAX: u64 = 500;
 /// Waits between two attempts: up to this much longer each time, so that the loser of a race is not the loser of the next.
-const BACK_OFF_STEP: Duration = Duration::from_millis(20);
-const BACK_OFF_MAX: Duration = Duration::from_millis(200);
+const BACK_OFF_STEP: Duration = Duration::from_millis(60);
+const BACK_OFF_MAX: Duration = Duration::from_millis(400);
 /// How long a writer waits for a server that does not answer.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Between two questions to a server that does not answer.
+const SILENCE_STEP: Duration = Duration::from_millis(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Snapshots that writers keep, as engines that expire old ones do: whoever lost sight of more cannot tell what became of a commit.
-const HISTORY_MAX: usize = 60;
+const HISTORY_MAX: usize = 40;
 const NAMESPACE: &str = "hammer";
 
 const COLUMNS: [Column; 1] = [Column { id: 1, name: "id", value_type: ValueType::Long, required: true }];
@@ -192,7 +194,7 @@ impl Client {
                 Err(NoAnswer) if began.elapsed() > SILENCE_MAX => {
                     return Err(format!("{method} {path}: no answer for {SILENCE_MAX:?}"));
                 }
-                Err(NoAnswer) => tokio::time::sleep(BACK_OFF_STEP).await,
+                Err(NoAnswer) => tokio::time::sleep(SILENCE_STEP).await,
             }
         }
     }
