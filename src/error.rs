@@ -15,6 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Kind {
     /// The request is malformed or names something impossible.
     BadRequest,
+    /// Well formed, but against the metadata's own rules; Java clients tell it from a malformed request.
+    InvalidArgument,
     /// No credentials, or wrong ones.
     NotAuthorized,
     /// Known caller, too small a role.

@@ -21,6 +21,7 @@ fn status_and_type(kind: Kind) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match kind {
         Kind::BadRequest => (S::BAD_REQUEST, "BadRequestException"),
+        Kind::InvalidArgument => (S::BAD_REQUEST, "IllegalArgumentException"),
         Kind::NotAuthorized => (S::UNAUTHORIZED, "NotAuthorizedException"),
         Kind::Forbidden => (S::FORBIDDEN, "ForbiddenException"),
         Kind::NoSuchNamespace => (S::NOT_FOUND, "NoSuchNamespaceException"),

@@ -22,8 +22,9 @@ pub const OUTCOME_LIFETIME_MS: i64 = 30 * 60 * 1000;
 const REFUSED: u16 = 0;
 
 /// Refusals that a repeat would get again, by the name under which they are kept.
-const FINAL: [(&str, Kind); 10] = [
+const FINAL: [(&str, Kind); 11] = [
     ("bad-request", Kind::BadRequest),
+    ("invalid-argument", Kind::InvalidArgument),
     ("forbidden", Kind::Forbidden),
     ("no-such-namespace", Kind::NoSuchNamespace),
     ("no-such-table", Kind::NoSuchTable),

@@ -6,7 +6,7 @@
 use super::super::json::{self, Object};
 use super::super::schema::{self, Columns};
 use super::FORMAT_VERSION_MAX;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -234,7 +234,7 @@ pub(super) fn check_version(version: &Object) -> Result<i64> {
             let dialect = json::text(representation, "dialect")?.to_lowercase();
             if seen.contains(&dialect) {
                 let message = format!("Invalid view version: Cannot add multiple queries for dialect {dialect}");
-                return Err(Error::bad_request(message));
+                return Err(Error::new(Kind::InvalidArgument, message));
             }
             seen.insert(dialect);
         }
