@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::hammer::audit::Known;
 use crate::hammer::{Client, Server, Store, Writers, check, check_whole, say, tables};
 
 const KILLS: usize = 20;
@@ -17,6 +18,7 @@ async fn kill_while_writing(server: &mut Server) -> Result<(), String> {
     let client = Client::connect(&server.uri()).await?;
     client.create(&tables()).await?;
     let mut writers = Writers::start(&client, SHARE);
+    let mut known = Known::default();
     for kill in 0..KILLS {
         if let Err(stuck) = progress(&writers).await {
             writers.stop();
@@ -25,7 +27,7 @@ async fn kill_while_writing(server: &mut Server) -> Result<(), String> {
         }
         tokio::time::sleep(rand::random_range(Duration::ZERO..LIFE_MAX)).await;
         server.kill_and_restart().await;
-        check_whole(&client).await.map_err(|e| format!("after {} kills: {e}", kill + 1))?;
+        check_whole(&client, &mut known).await.map_err(|e| format!("after {} kills: {e}", kill + 1))?;
     }
     writers.stop();
     writers.join().await?;

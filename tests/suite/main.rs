@@ -1,3 +1,6 @@
 //! The behaviour of the whole server, through HTTP and the command line.
 
+mod demo;
+mod hammer;
+mod kill;
 mod server;

@@ -2,17 +2,17 @@
 //!
 //! Names, ids, order and optionality as Iceberg 1.11 (Java) writes them, so that positional readers agree too.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 
 use super::{FormatVersion, PartitionField};
 
 /// `manifest_entry`, for one partition spec.
 pub(super) fn manifest_entry(version: FormatVersion, spec: &[PartitionField]) -> String {
-    let mut fields = vec![required("status", 0, json!("int"))];
-    fields.push(optional("snapshot_id", 1, json!("long")));
+    let mut fields = vec![required("status", 0, "int".into())];
+    fields.push(optional("snapshot_id", 1, "long".into()));
     if version >= FormatVersion::V2 {
-        fields.push(optional("sequence_number", 3, json!("long")));
-        fields.push(optional("file_sequence_number", 4, json!("long")));
+        fields.push(optional("sequence_number", 3, "long".into()));
+        fields.push(optional("file_sequence_number", 4, "long".into()));
     }
     fields.push(required("data_file", 2, record("r2", data_file(version, spec))));
     record("manifest_entry", fields).to_string()
@@ -21,17 +21,17 @@ pub(super) fn manifest_entry(version: FormatVersion, spec: &[PartitionField]) ->
 fn data_file(version: FormatVersion, spec: &[PartitionField]) -> Vec<Json> {
     let mut fields = Vec::new();
     if version >= FormatVersion::V2 {
-        fields.push(required("content", 134, json!("int")));
+        fields.push(required("content", 134, "int".into()));
     }
     fields.extend([
-        required("file_path", 100, json!("string")),
-        required("file_format", 101, json!("string")),
+        required("file_path", 100, "string".into()),
+        required("file_format", 101, "string".into()),
         required("partition", 102, record("r102", partition(spec))),
-        required("record_count", 103, json!("long")),
-        required("file_size_in_bytes", 104, json!("long")),
+        required("record_count", 103, "long".into()),
+        required("file_size_in_bytes", 104, "long".into()),
     ]);
     if version == FormatVersion::V1 {
-        fields.push(required("block_size_in_bytes", 105, json!("long")));
+        fields.push(required("block_size_in_bytes", 105, "long".into()));
     }
     fields.extend([
         optional("column_sizes", 108, map(117, 118, "long")),
@@ -40,22 +40,22 @@ fn data_file(version: FormatVersion, spec: &[PartitionField]) -> Vec<Json> {
         optional("nan_value_counts", 137, map(138, 139, "long")),
         optional("lower_bounds", 125, map(126, 127, "bytes")),
         optional("upper_bounds", 128, map(129, 130, "bytes")),
-        optional("key_metadata", 131, json!("bytes")),
-        optional("split_offsets", 132, array(133, json!("long"))),
+        optional("key_metadata", 131, "bytes".into()),
+        optional("split_offsets", 132, array(133, "long".into())),
     ]);
     if version >= FormatVersion::V2 {
-        fields.push(optional("equality_ids", 135, array(136, json!("int"))));
+        fields.push(optional("equality_ids", 135, array(136, "int".into())));
     }
-    fields.push(optional("sort_order_id", 140, json!("int")));
+    fields.push(optional("sort_order_id", 140, "int".into()));
     if version >= FormatVersion::V3 {
-        fields.push(optional("first_row_id", 142, json!("long")));
+        fields.push(optional("first_row_id", 142, "long".into()));
     }
     if version >= FormatVersion::V2 {
-        fields.push(optional("referenced_data_file", 143, json!("string")));
+        fields.push(optional("referenced_data_file", 143, "string".into()));
     }
     if version >= FormatVersion::V3 {
-        fields.push(optional("content_offset", 144, json!("long")));
-        fields.push(optional("content_size_in_bytes", 145, json!("long")));
+        fields.push(optional("content_offset", 144, "long".into()));
+        fields.push(optional("content_size_in_bytes", 145, "long".into()));
     }
     fields
 }
@@ -66,7 +66,7 @@ fn partition(spec: &[PartitionField]) -> Vec<Json> {
     for field in spec {
         let (schema, name) = field.value_type.avro();
         let schema = match name {
-            Some(name) if defined.contains(&name) => json!(name),
+            Some(name) if defined.contains(&name) => name.into(),
             Some(name) => {
                 defined.push(name);
                 schema
@@ -76,7 +76,7 @@ fn partition(spec: &[PartitionField]) -> Vec<Json> {
         let name = avro_name(&field.name);
         let mut column = optional(&name, field.field_id, schema);
         if name != field.name {
-            column["iceberg-field-name"] = json!(field.name);
+            column["iceberg-field-name"] = field.name.as_str().into();
         }
         fields.push(column);
     }
@@ -86,34 +86,34 @@ fn partition(spec: &[PartitionField]) -> Vec<Json> {
 /// `manifest_file`: the lines of a manifest list.
 pub(super) fn manifest_file(version: FormatVersion) -> String {
     let mut fields = vec![
-        required("manifest_path", 500, json!("string")),
-        required("manifest_length", 501, json!("long")),
-        required("partition_spec_id", 502, json!("int")),
+        required("manifest_path", 500, "string".into()),
+        required("manifest_length", 501, "long".into()),
+        required("partition_spec_id", 502, "int".into()),
     ];
     if version >= FormatVersion::V2 {
-        fields.push(required("content", 517, json!("int")));
-        fields.push(required("sequence_number", 515, json!("long")));
-        fields.push(required("min_sequence_number", 516, json!("long")));
+        fields.push(required("content", 517, "int".into()));
+        fields.push(required("sequence_number", 515, "long".into()));
+        fields.push(required("min_sequence_number", 516, "long".into()));
     }
-    fields.push(required("added_snapshot_id", 503, json!("long")));
+    fields.push(required("added_snapshot_id", 503, "long".into()));
     let count = if version >= FormatVersion::V2 { required } else { optional };
     fields.extend([
-        count("added_files_count", 504, json!("int")),
-        count("existing_files_count", 505, json!("int")),
-        count("deleted_files_count", 506, json!("int")),
+        count("added_files_count", 504, "int".into()),
+        count("existing_files_count", 505, "int".into()),
+        count("deleted_files_count", 506, "int".into()),
     ]);
     let rows = [
-        count("added_rows_count", 512, json!("long")),
-        count("existing_rows_count", 513, json!("long")),
-        count("deleted_rows_count", 514, json!("long")),
+        count("added_rows_count", 512, "long".into()),
+        count("existing_rows_count", 513, "long".into()),
+        count("deleted_rows_count", 514, "long".into()),
     ];
     let summary = record(
         "r508",
         vec![
-            required("contains_null", 509, json!("boolean")),
-            optional("contains_nan", 518, json!("boolean")),
-            optional("lower_bound", 510, json!("bytes")),
-            optional("upper_bound", 511, json!("bytes")),
+            required("contains_null", 509, "boolean".into()),
+            optional("contains_nan", 518, "boolean".into()),
+            optional("lower_bound", 510, "bytes".into()),
+            optional("upper_bound", 511, "bytes".into()),
         ],
     );
     let partitions = optional("partitions", 507, array(508, summary));
@@ -124,40 +124,42 @@ pub(super) fn manifest_file(version: FormatVersion) -> String {
         fields.push(partitions);
         fields.extend(rows);
     }
-    fields.push(optional("key_metadata", 519, json!("bytes")));
+    fields.push(optional("key_metadata", 519, "bytes".into()));
     if version >= FormatVersion::V3 {
-        fields.push(optional("first_row_id", 520, json!("long")));
+        fields.push(optional("first_row_id", 520, "long".into()));
     }
     record("manifest_file", fields).to_string()
 }
 
 fn record(name: &str, fields: Vec<Json>) -> Json {
-    json!({"type": "record", "name": name, "fields": fields})
+    object([("type", "record".into()), ("name", name.into()), ("fields", fields.into())])
 }
 
 fn required(name: &str, id: i32, schema: Json) -> Json {
-    json!({"name": name, "type": schema, "field-id": id})
+    object([("name", name.into()), ("type", schema), ("field-id", id.into())])
 }
 
 fn optional(name: &str, id: i32, schema: Json) -> Json {
-    json!({"name": name, "type": ["null", schema], "default": null, "field-id": id})
+    let union = vec!["null".into(), schema];
+    object([("name", name.into()), ("type", union.into()), ("default", Json::Null), ("field-id", id.into())])
 }
 
 fn array(element_id: i32, items: Json) -> Json {
-    json!({"type": "array", "items": items, "element-id": element_id})
+    object([("type", "array".into()), ("items", items), ("element-id", element_id.into())])
 }
 
 /// Avro's own map has string keys only: Iceberg writes an array of pairs.
 fn map(key_id: i32, value_id: i32, value: &str) -> Json {
     let pair = record(
         &format!("k{key_id}_v{value_id}"),
-        vec![required("key", key_id, json!("int")), required("value", value_id, json!(value))],
+        vec![required("key", key_id, "int".into()), required("value", value_id, value.into())],
     );
-    let mut array = Map::new();
-    array.insert("type".into(), json!("array"));
-    array.insert("items".into(), pair);
-    array.insert("logicalType".into(), json!("map"));
-    Json::Object(array)
+    object([("type", "array".into()), ("items", pair), ("logicalType", "map".into())])
+}
+
+/// Takes its values in, where `json!` would copy a schema once for each level above it.
+fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
+    Json::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// A name that Avro takes, made as Java does (`AvroSchemaUtil.makeCompatibleName`).

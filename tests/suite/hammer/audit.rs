@@ -12,7 +12,12 @@ use serde_json::Value as Json;
 
 const STATUS_DELETED: i32 = 2;
 
+/// What manifests say, by location: a manifest never changes, so one that was read need only be there still.
+#[derive(Default)]
+pub struct Known(HashMap<String, Vec<Listed>>);
+
 /// A file of a table's current snapshot.
+#[derive(Clone)]
 struct Listed {
     location: String,
     size_bytes: i64,
@@ -20,10 +25,11 @@ struct Listed {
     content: i64,
 }
 
-/// The ids (the first column) of every row of the current snapshot, deleted ones included. An error names the file that is missing, of another size or unreadable.
+/// The ids (the first column) of every row of the current snapshot, deleted ones included. An error names the file that is
+/// missing, of another size or unreadable.
 pub fn rows(metadata: &Json) -> Result<Vec<i64>, String> {
     let mut rows = Vec::new();
-    for file in files(metadata)?.iter().filter(|file| file.content == 0) {
+    for file in files(metadata, &mut Known::default())?.iter().filter(|file| file.content == 0) {
         let bytes = Bytes::from(read(file)?);
         let failed = |e: parquet::errors::ParquetError| format!("{}: {e}", file.location);
         let reader = SerializedFileReader::new(bytes).map_err(failed)?;
@@ -35,8 +41,8 @@ pub fn rows(metadata: &Json) -> Result<Vec<i64>, String> {
 }
 
 /// That every file of the current snapshot is there, with the size that the tree states; how many files that are.
-pub fn whole(metadata: &Json) -> Result<usize, String> {
-    let files = files(metadata)?;
+pub fn whole(metadata: &Json, known: &mut Known) -> Result<usize, String> {
+    let files = files(metadata, known)?;
     for file in &files {
         let found = std::fs::metadata(local(&file.location)?).map_err(|e| format!("{}: {e}", file.location))?;
         if found.len() as i64 != file.size_bytes {
@@ -46,25 +52,26 @@ pub fn whole(metadata: &Json) -> Result<usize, String> {
     Ok(files.len())
 }
 
-/// That snapshots follow each other, each with the next sequence number; how many there are.
-pub fn history(metadata: &Json) -> Result<usize, String> {
+/// That the snapshots follow each other, each with the next sequence number; returns the newest number, which is the count of
+/// commits. The oldest snapshots may have been removed.
+pub fn history(metadata: &Json) -> Result<i64, String> {
     let snapshots = metadata["snapshots"].as_array().map(Vec::as_slice).unwrap_or_default();
     let by_id: HashMap<i64, &Json> =
         snapshots.iter().filter_map(|snapshot| Some((snapshot["snapshot-id"].as_i64()?, snapshot))).collect();
-    let mut at = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1);
-    let mut expected = snapshots.len() as i64;
-    while let Some(id) = at {
-        let snapshot = by_id.get(&id).ok_or(format!("snapshot {id} is not in the history"))?;
-        if snapshot["sequence-number"] != expected {
-            return Err(format!("snapshot {id} has sequence number {}, not {expected}", snapshot["sequence-number"]));
+    let newest = metadata["last-sequence-number"].as_i64().ok_or("no last-sequence-number")?;
+    let mut at = metadata["current-snapshot-id"].as_i64();
+    let mut ancestors = 0;
+    while let Some(snapshot) = at.and_then(|id| by_id.get(&id)) {
+        if snapshot["sequence-number"] != newest - ancestors {
+            return Err(format!("{snapshot} has not the sequence number {}", newest - ancestors));
         }
-        expected -= 1;
+        ancestors += 1;
         at = snapshot["parent-snapshot-id"].as_i64();
     }
-    if expected != 0 {
-        return Err(format!("{expected} snapshots are no ancestors of the current one"));
+    if ancestors as usize != snapshots.len() {
+        return Err(format!("of {} snapshots only {ancestors} are ancestors of the current one", snapshots.len()));
     }
-    Ok(snapshots.len())
+    Ok(newest)
 }
 
 /// A location as a path of this machine.
@@ -77,7 +84,7 @@ pub fn local(location: &str) -> Result<PathBuf, String> {
     Ok(Path::new(&path).to_owned())
 }
 
-fn files(metadata: &Json) -> Result<Vec<Listed>, String> {
+fn files(metadata: &Json, known: &mut Known) -> Result<Vec<Listed>, String> {
     let Some(current) = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1) else {
         return Ok(Vec::new());
     };
@@ -89,18 +96,29 @@ fn files(metadata: &Json) -> Result<Vec<Listed>, String> {
     for line in records(list, &bytes)? {
         let location = text(&line, "manifest_path")?;
         let manifest = Listed { size_bytes: long(&line, "manifest_length")?, location, content: 0 };
-        for entry in records(&manifest.location, &read(&manifest)?)? {
-            let Some(Avro::Record(file)) = entry.get("data_file") else {
-                return Err(format!("{}: an entry without a file", manifest.location));
-            };
-            let file: HashMap<String, Avro> = file.iter().cloned().collect();
-            if long(&entry, "status")? != i64::from(STATUS_DELETED) {
-                files.push(Listed {
-                    location: text(&file, "file_path")?,
-                    size_bytes: long(&file, "file_size_in_bytes")?,
-                    content: long(&file, "content")?,
-                });
-            }
+        let bytes = read(&manifest)?;
+        let listed = match known.0.get(&manifest.location) {
+            Some(listed) => listed,
+            None => known.0.entry(manifest.location.clone()).or_insert(entries(&manifest.location, &bytes)?),
+        };
+        files.extend_from_slice(listed);
+    }
+    Ok(files)
+}
+
+fn entries(manifest: &str, bytes: &[u8]) -> Result<Vec<Listed>, String> {
+    let mut files = Vec::new();
+    for entry in records(manifest, bytes)? {
+        let Some(Avro::Record(file)) = entry.get("data_file") else {
+            return Err(format!("{manifest}: an entry without a file"));
+        };
+        let file: HashMap<String, Avro> = file.iter().cloned().collect();
+        if long(&entry, "status")? != i64::from(STATUS_DELETED) {
+            files.push(Listed {
+                location: text(&file, "file_path")?,
+                size_bytes: long(&file, "file_size_in_bytes")?,
+                content: long(&file, "content")?,
+            });
         }
     }
     Ok(files)

@@ -17,11 +17,15 @@ use uuid::Uuid;
 /// Attempts of one commit before the writer calls it starved.
 const ATTEMPTS_MAX: u64 = 500;
 /// Waits between two attempts: up to this much longer each time, so that the loser of a race is not the loser of the next.
-const BACK_OFF_STEP: Duration = Duration::from_millis(4);
-const BACK_OFF_MAX: Duration = Duration::from_millis(60);
+const BACK_OFF_STEP: Duration = Duration::from_millis(60);
+const BACK_OFF_MAX: Duration = Duration::from_millis(400);
 /// How long a writer waits for a server that does not answer.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Between two questions to a server that does not answer.
+const SILENCE_STEP: Duration = Duration::from_millis(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Snapshots that writers keep, as engines that expire old ones do: whoever lost sight of more cannot tell what became of a commit.
+const HISTORY_MAX: usize = 40;
 const NAMESPACE: &str = "hammer";
 
 const COLUMNS: [Column; 1] = [Column { id: 1, name: "id", value_type: ValueType::Long, required: true }];
@@ -77,7 +81,7 @@ impl Client {
                 ]},
                 "properties": {
                     "format-version": "2",
-                    // each commit writes the whole history anew: old versions would take gigabytes
+                    // each commit writes the metadata anew: two thousand versions of it would take long to look through
                     "write.metadata.delete-after-commit.enabled": "true", "write.metadata.previous-versions-max": "5",
                 },
             });
@@ -107,6 +111,7 @@ impl Client {
                 Some(file) => file,
                 None => data_file.insert(store_row(&metadata, row).await?),
             };
+            let parent = current(&metadata);
             let body = self.draft(&metadata, snapshot_id, file).await?;
             match self.send(Method::POST, &format!("/namespaces/{NAMESPACE}/tables/{table}"), Some(&body)).await {
                 Ok((StatusCode::OK, mut answer)) => {
@@ -127,6 +132,9 @@ impl Client {
                         *base = Some(history);
                         return Ok(());
                     }
+                    if parent.is_some_and(|parent| !has_snapshot(&history, parent)) {
+                        return Err(format!("the history of {table} is too short to tell what became of row {row}"));
+                    }
                 }
             }
         }
@@ -138,7 +146,7 @@ impl Client {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?;
         let unique = Uuid::new_v4().to_string();
         let ids = SnapshotIds { snapshot_id, timestamp_ms: now.as_millis() as i64, unique: &unique };
-        let carried = self.carried(metadata["current-snapshot-id"].as_i64())?;
+        let (ancestors, carried): (Vec<i64>, Vec<ManifestFile>) = self.lineage(current(metadata))?.into_iter().unzip();
         let draft = draft_snapshot(metadata, &[], &carried, ids, std::slice::from_ref(file))
             .map_err(|e| format!("{e}: {metadata}"))?;
         for (location, bytes) in draft.files {
@@ -147,29 +155,33 @@ impl Client {
         let added = draft.manifests.first().ok_or("a draft without manifests")?.clone();
         let mut lineage = self.lineage.lock().map_err(|e| e.to_string())?;
         lineage.insert(snapshot_id, (draft.parent_snapshot_id, added));
+        let mut updates = vec![
+            json!({"action": "add-snapshot", "snapshot": draft.snapshot}),
+            json!({"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": snapshot_id}),
+        ];
+        if let Some(oldest) = ancestors.get(HISTORY_MAX - 1) {
+            updates.push(json!({"action": "remove-snapshots", "snapshot-ids": [oldest]}));
+        }
         Ok(json!({
             "requirements": [
                 {"type": "assert-table-uuid", "uuid": metadata["table-uuid"]},
                 {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": draft.parent_snapshot_id},
             ],
-            "updates": [
-                {"action": "add-snapshot", "snapshot": draft.snapshot},
-                {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": snapshot_id},
-            ],
+            "updates": updates,
         }))
     }
 
-    /// The manifests of a snapshot, newest first.
-    fn carried(&self, snapshot: Option<i64>) -> Result<Vec<ManifestFile>, String> {
-        let lineage = self.lineage.lock().map_err(|e| e.to_string())?;
-        let mut carried = Vec::new();
-        let mut at = snapshot.filter(|id| *id != -1);
+    /// A snapshot and all before it, newest first, each with the manifest that it added.
+    fn lineage(&self, snapshot: Option<i64>) -> Result<Vec<(i64, ManifestFile)>, String> {
+        let known = self.lineage.lock().map_err(|e| e.to_string())?;
+        let mut lineage = Vec::new();
+        let mut at = snapshot;
         while let Some(id) = at {
-            let (parent, manifest) = lineage.get(&id).ok_or(format!("snapshot {id} is nobody's"))?;
-            carried.push(manifest.clone());
+            let (parent, manifest) = known.get(&id).ok_or(format!("snapshot {id} is nobody's"))?;
+            lineage.push((id, manifest.clone()));
             at = *parent;
         }
-        Ok(carried)
+        Ok(lineage)
     }
 
     /// Asks until there is an answer, and takes only a success for one.
@@ -182,7 +194,7 @@ impl Client {
                 Err(NoAnswer) if began.elapsed() > SILENCE_MAX => {
                     return Err(format!("{method} {path}: no answer for {SILENCE_MAX:?}"));
                 }
-                Err(NoAnswer) => tokio::time::sleep(BACK_OFF_STEP * 5).await,
+                Err(NoAnswer) => tokio::time::sleep(SILENCE_STEP).await,
             }
         }
     }
@@ -197,6 +209,10 @@ impl Client {
         let bytes = answer.bytes().await.map_err(|_| NoAnswer)?;
         Ok((status, serde_json::from_slice(&bytes).unwrap_or(Json::Null)))
     }
+}
+
+fn current(metadata: &Json) -> Option<i64> {
+    metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1)
 }
 
 fn has_snapshot(metadata: &Json, id: i64) -> bool {
