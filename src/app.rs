@@ -62,7 +62,7 @@ pub async fn build(config: &Config) -> Result<App> {
     let metrics = Metrics::new();
     let mut databases = Databases::default();
     let mut catalogs = BTreeMap::new();
-    let proxies = config.catalogs.values().filter(|c| matches!(c.source, Source::Upstream(_))).count() as u64;
+    let share = config.limits.cache_bytes / (config.catalogs.len() as u64).max(1);
     for (name, catalog) in &config.catalogs {
         let built = match &catalog.source {
             Source::Embedded(embedded) => {
@@ -72,13 +72,14 @@ pub async fn build(config: &Config) -> Result<App> {
                     warehouse: Location::new(&embedded.warehouse),
                     client_config: exposed(&catalog.client_config),
                     restrict_locations: embedded.restrict_locations,
+                    outcome_lifetime: config.limits.idempotency_lifetime,
+                    cache_bytes: share,
                 };
                 let floor: Arc<dyn Catalog> =
                     Arc::new(PointerCatalog::new(Arc::new(pointers), storage.clone(), settings));
                 Ok((Arc::new(Measure::new(floor, metrics.clone())) as Arc<dyn Catalog>, "embedded"))
             }
             Source::Upstream(upstream) => {
-                let share = config.limits.cache_bytes / proxies.max(1);
                 proxy(config, catalog, upstream, share, &metrics).map(|stack| (stack, "rest"))
             }
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -163,6 +164,8 @@ async fn catalog(
         warehouse: Location::new(format!("file://{}/warehouse", folder.path().display())),
         client_config: [("s3.region".to_owned(), "nowhere".to_owned())].into(),
         restrict_locations,
+        outcome_lifetime: Duration::from_secs(60),
+        cache_bytes: 64 << 20,
     };
     PointerCatalog::new(Arc::new(pointers), storage.clone(), settings)
 }

@@ -15,17 +15,17 @@ use crate::upstream::Catalog;
 /// Builds what the configuration says and serves it until SIGINT or SIGTERM and every request in flight is answered.
 /// `ready` is called once, with the URI, when the server answers.
 pub(super) async fn serve(config: &Config, ready: impl FnOnce(&str) + Send) -> Result<()> {
-    set_up_logs(config)?;
-    serve_app(app::build(config).await?, config, ready).await
+    serve_app(build(config).await?, config, ready).await
 }
 
-/// Logs as the configuration says, from here on.
-pub(super) fn set_up_logs(config: &Config) -> Result<()> {
+/// Builds what the configuration says; logs are as it says from here on.
+pub(super) async fn build(config: &Config) -> Result<App> {
     let format = match config.log.format {
         config::LogFormat::Plain => LogFormat::Plain,
         config::LogFormat::Json => LogFormat::Json,
     };
-    telemetry::init_logs(&LogSettings { format, filter: config.log.level.clone() })
+    telemetry::init_logs(&LogSettings { format, filter: config.log.level.clone() })?;
+    app::build(config).await
 }
 
 /// Serves what is built already.

@@ -155,7 +155,7 @@ pub const KEYS: &[Key] = &[
     key("limits.stop-timeout", Form::Duration, Is("30s")),
     key("limits.cache-bytes", Form::Size, Is("256MiB")),
     key("limits.upstream-body-bytes", Form::Size, Is("256MiB")),
-    key("limits.idempotency-lifetime", Form::Duration, Is("1d")),
+    key("limits.idempotency-lifetime", Form::Duration, Is("30m")),
     key("storage", Form::List, Optional),
     key("storage[].prefix", Form::Uri(STORE), Required),
     key("storage[].endpoint", Form::Uri(WEB), Optional),

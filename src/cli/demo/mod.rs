@@ -17,7 +17,6 @@ use clap::Args;
 
 use crate::config::{self, Config};
 use crate::error::{Error, Kind};
-use crate::storage::Storage;
 
 use super::{Failure, start};
 
@@ -48,12 +47,11 @@ pub(super) async fn demo(options: Options) -> Result<(), Failure> {
 
 async fn run(folder: &Path, whereabouts: &str, listen: Option<SocketAddr>) -> Result<(), Failure> {
     let config = Config::embedded(folder, listen)?;
-    let catalogs = start::catalogs(&config).await?;
-    let (name, catalog) = catalogs.iter().next().ok_or_else(|| Error::internal("the configuration has no catalog"))?;
-    let storage = Storage::new(Vec::new());
-    let report = fill(catalog.as_ref(), name, &storage, &|done| eprintln!("filled {done}")).await?;
-    drop(catalogs);
-    start::serve(&config, |uri| {
+    let app = start::build(&config).await?;
+    let (name, catalog) =
+        app.catalogs.iter().next().ok_or_else(|| Error::internal("the configuration has no catalog"))?;
+    let report = fill(catalog.stack.as_ref(), name, &app.storage, &|done| eprintln!("filled {done}")).await?;
+    start::serve_app(app, &config, |uri| {
         // that nobody reads it is no reason not to serve
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(welcome(uri, whereabouts, &report).as_bytes()).and_then(|()| out.flush());

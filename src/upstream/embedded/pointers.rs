@@ -109,7 +109,7 @@ impl Pointers for DatabasePointers {
     }
 
     async fn outcome(&self, principal: &str, key: &str, now_ms: i64) -> Result<Option<Outcome>> {
-        let sql = "SELECT fingerprint, status, body, metadata_location, expires_at_ms FROM outcomes \
+        let sql = "SELECT fingerprint, status, body, metadata_location, kept_at_ms, expires_at_ms FROM outcomes \
                    WHERE catalog = $1 AND principal = $2 AND key = $3 AND expires_at_ms > $4";
         let values = [self.catalog.as_str().into(), principal.into(), key.into(), now_ms.into()];
         let rows = self.database.read(sql, &values).await?;
@@ -121,7 +121,8 @@ impl Pointers for DatabasePointers {
             status: u16::try_from(row.integer(1)?).unwrap_or_default(),
             body: row.text(2)?.to_owned(),
             metadata_location: row.maybe_text(3)?.map(Location::new),
-            expires_at_ms: row.integer(4)?,
+            kept_at_ms: row.integer(4)?,
+            expires_at_ms: row.integer(5)?,
         }))
     }
 
@@ -132,10 +133,9 @@ impl Pointers for DatabasePointers {
 
 /// Keeps an outcome; a second one under the same key is a conflict. Those that have expired go, whosever they are.
 async fn keep_outcome(t: &mut Transaction, catalog: &str, outcome: &Outcome) -> Result<()> {
-    let now_ms = outcome.expires_at_ms - crate::upstream::pointer::OUTCOME_LIFETIME_MS;
-    t.execute("DELETE FROM outcomes WHERE expires_at_ms <= $1", &[now_ms.into()]).await?;
-    let sql = "INSERT INTO outcomes (catalog, principal, key, fingerprint, status, body, metadata_location, expires_at_ms) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    t.execute("DELETE FROM outcomes WHERE expires_at_ms <= $1", &[outcome.kept_at_ms.into()]).await?;
+    let sql = "INSERT INTO outcomes (catalog, principal, key, fingerprint, status, body, metadata_location, kept_at_ms, expires_at_ms) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let values = [
         catalog.into(),
         (&outcome.principal).into(),
@@ -144,6 +144,7 @@ async fn keep_outcome(t: &mut Transaction, catalog: &str, outcome: &Outcome) -> 
         i64::from(outcome.status).into(),
         (&outcome.body).into(),
         outcome.metadata_location.as_ref().map(Location::as_str).into(),
+        outcome.kept_at_ms.into(),
         outcome.expires_at_ms.into(),
     ];
     t.execute(sql, &values).await.map(|_| ())

@@ -18,8 +18,6 @@ use crate::storage::{Location, Storage};
 
 /// The largest metadata file that is read, uncompressed.
 const METADATA_BYTES_MAX: u64 = 512 << 20;
-/// What the cache may hold.
-const CACHE_BYTES_MAX: u64 = 192 << 20;
 /// Metadata up to this size is worked on at once, a larger one on a thread of its own.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 /// What a cached entry costs beside its bytes.
@@ -32,9 +30,9 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(storage: Arc<Storage>) -> Self {
+    pub(super) fn new(storage: Arc<Storage>, cache_bytes: u64) -> Self {
         let weigh = |_: &Location, bytes: &Bytes| u32::try_from(bytes.len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX);
-        Files { storage, cache: Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weigh).build() }
+        Files { storage, cache: Cache::builder().max_capacity(cache_bytes).weigher(weigh).build() }
     }
 
     /// The JSON text of a metadata file, uncompressed; from the cache where it may be.

@@ -19,13 +19,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 pub use files::unpack;
-pub use once::OUTCOME_LIFETIME_MS;
 pub use places::PATH_PROPERTIES;
 pub use port::{Change, Kept, Outcome, Page, Pointer, Pointers, Properties};
 
@@ -70,6 +70,10 @@ pub struct PointerSettings {
     pub client_config: BTreeMap<String, String>,
     /// Refuse locations outside of the warehouse.
     pub restrict_locations: bool,
+    /// How long the outcome of a write with an Idempotency-Key is kept: what `idempotency-key-lifetime` promises.
+    pub outcome_lifetime: Duration,
+    /// Memory for metadata that was read.
+    pub cache_bytes: u64,
 }
 
 /// A catalog over pointers.
@@ -82,6 +86,7 @@ pub struct PointerCatalog {
     keys: Locks,
     warehouse: Location,
     restrict_locations: bool,
+    outcome_lifetime: Duration,
     client_config: Value,
     client_config_text: String,
 }
@@ -92,11 +97,12 @@ impl PointerCatalog {
         let client_config = json!(settings.client_config);
         PointerCatalog {
             pointers,
-            files: Arc::new(Files::new(storage)),
+            files: Arc::new(Files::new(storage, settings.cache_bytes)),
             locks: Locks::new(),
             keys: Locks::new(),
             warehouse: settings.warehouse,
             restrict_locations: settings.restrict_locations,
+            outcome_lifetime: settings.outcome_lifetime,
             client_config_text: client_config.to_string(),
             client_config,
         }
@@ -145,7 +151,7 @@ impl PointerCatalog {
             "defaults": self.client_config,
             "overrides": {},
             "endpoints": endpoints,
-            "idempotency-key-lifetime": once::LIFETIME,
+            "idempotency-key-lifetime": format!("PT{}S", self.outcome_lifetime.as_secs()),
         }))
     }
 
@@ -226,7 +232,7 @@ impl Catalog for PointerCatalog {
             Target::Namespace(namespace) => check_namespace(namespace)?,
             Target::Object(ident) | Target::Plan(ident, _) => check_ident(ident)?,
         }
-        match Once::of(&request)? {
+        match Once::of(&request, self.outcome_lifetime)? {
             Some(once) => self.call_once(once, &request).await,
             None => self.handle(&request, None).await,
         }

@@ -3,6 +3,8 @@
 //! What must hold: a change and the outcome under its key are kept in one transaction, so no crash comes between them; a key is never used
 //! for two requests; final refusals are kept too, 5xx never. Source: the Iceberg REST specification's `Idempotency-Key`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -14,10 +16,6 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Access, Operation};
 use crate::upstream::{Request, Response};
 
-/// How long an outcome is kept: what `idempotency-key-lifetime` promises.
-pub const LIFETIME: &str = "PT30M";
-/// The same in milliseconds.
-pub const OUTCOME_LIFETIME_MS: i64 = 30 * 60 * 1000;
 /// The status of an [`Outcome`] that is an error.
 const REFUSED: u16 = 0;
 
@@ -42,11 +40,12 @@ pub(super) struct Once {
     principal: String,
     key: String,
     fingerprint: String,
+    lifetime_ms: i64,
 }
 
 impl Once {
     /// The key of a request that has one and for which one counts.
-    pub(super) fn of(request: &Request) -> Result<Option<Self>> {
+    pub(super) fn of(request: &Request, lifetime: Duration) -> Result<Option<Self>> {
         let counts = request.operation.access() == Access::Write && request.operation != Operation::CreateView;
         let Some(key) = request.header("idempotency-key").filter(|_| counts) else { return Ok(None) };
         let key = Uuid::parse_str(key).map_err(|_| Error::bad_request("the Idempotency-Key must be a UUID"))?;
@@ -54,7 +53,13 @@ impl Once {
         hasher.update(format!("{}\n{:?}\n{:?}\n", request.operation.name(), request.target, request.query));
         hasher.update(&request.body);
         let fingerprint = hex(&hasher.finalize());
-        Ok(Some(Once { principal: request.principal.name().to_owned(), key: key.to_string(), fingerprint }))
+        let lifetime_ms = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+        Ok(Some(Once {
+            principal: request.principal.name().to_owned(),
+            key: key.to_string(),
+            fingerprint,
+            lifetime_ms,
+        }))
     }
 
     /// The outcome to keep beside a change.
@@ -74,6 +79,7 @@ impl Once {
     }
 
     fn keep(&self, status: u16, body: String, metadata_location: Option<crate::storage::Location>) -> Outcome {
+        let kept_at_ms = now_ms();
         Outcome {
             principal: self.principal.clone(),
             key: self.key.clone(),
@@ -81,7 +87,8 @@ impl Once {
             status,
             body,
             metadata_location,
-            expires_at_ms: now_ms() + OUTCOME_LIFETIME_MS,
+            kept_at_ms,
+            expires_at_ms: kept_at_ms.saturating_add(self.lifetime_ms),
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct Outcome {
     pub body: String,
     /// The metadata that a load result showed.
     pub metadata_location: Option<Location>,
+    /// Since when it is kept.
+    pub kept_at_ms: i64,
     /// Until when it is kept.
     pub expires_at_ms: i64,
 }

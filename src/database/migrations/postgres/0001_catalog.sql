@@ -40,6 +40,7 @@ CREATE TABLE outcomes (
     status            BIGINT NOT NULL,
     body              TEXT COLLATE "C" NOT NULL,
     metadata_location TEXT,
+    kept_at_ms        BIGINT NOT NULL,
     expires_at_ms     BIGINT NOT NULL,
     PRIMARY KEY (catalog, principal, key)
 );

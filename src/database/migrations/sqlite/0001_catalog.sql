@@ -40,6 +40,7 @@ CREATE TABLE outcomes (
     status            INTEGER NOT NULL,
     body              TEXT NOT NULL,
     metadata_location TEXT,
+    kept_at_ms        INTEGER NOT NULL,
     expires_at_ms     INTEGER NOT NULL,
     PRIMARY KEY (catalog, principal, key)
 ) STRICT;

@@ -113,7 +113,7 @@ async fn odd_names_are_found_again_or_refused_and_stay_in_the_warehouse() {
 async fn the_config_names_what_works() {
     let bed = &beds().await[0];
     let config = bed.ask(request(Operation::GetConfig, "", Value::Null)).await;
-    assert_eq!(config["idempotency-key-lifetime"], "PT30M");
+    assert_eq!(config["idempotency-key-lifetime"], "PT60S");
     let endpoints = config["endpoints"].as_array().expect("a list");
     assert_eq!(endpoints.len(), 26);
     assert!(endpoints.contains(&json!("POST /v1/{prefix}/transactions/commit")));
