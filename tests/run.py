@@ -35,7 +35,7 @@ def lint():
 def suite():
     with components.Postgres() as postgres:
         return run(
-            "rust", ["cargo", "test", "--locked"], LIFEBOAT_TEST_POSTGRES=postgres.url, LIFEBOAT_REQUIRE_ALL="1"
+            "rust", ["cargo", "test", "--locked", "--no-fail-fast"], LIFEBOAT_TEST_POSTGRES=postgres.url, LIFEBOAT_REQUIRE_ALL="1"
         )
 
 
