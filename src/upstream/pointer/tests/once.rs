@@ -32,6 +32,15 @@ async fn a_repeat_is_answered_again_and_not_done_again() {
 }
 
 #[tokio::test]
+async fn a_staged_create_that_is_repeated_names_the_same_place() {
+    for bed in beds().await {
+        let key = uuid::Uuid::now_v7();
+        let stage = || keyed(create("t", json!({"stage-create": true})), &key);
+        assert_eq!(bed.ask(stage()).await, bed.ask(stage()).await);
+    }
+}
+
+#[tokio::test]
 async fn a_final_refusal_is_kept_too() {
     for bed in beds().await {
         let key = uuid::Uuid::now_v7();
