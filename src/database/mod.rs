@@ -11,7 +11,7 @@ mod row;
 mod sqlite;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use rand::Rng;
@@ -23,6 +23,8 @@ use crate::model::Secret;
 
 /// How often a write is repeated when the database asks for it.
 const WRITE_ATTEMPTS_MAX: u32 = 30;
+/// How long it is repeated; what waited for a connection all that time is not tried again.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(45);
 /// The longest pause between two attempts.
 const WRITE_PAUSE_MAX_MS: u64 = 200;
 /// Connections that read at once.
@@ -84,11 +86,15 @@ impl Database {
         &self,
         work: impl for<'t> Fn(&'t mut Transaction) -> BoxFuture<'t, Result<T>> + Send + Sync,
     ) -> Result<T> {
-        let mut attempt = 1;
+        let (mut attempt, began) = (1, Instant::now());
         loop {
             let outcome = self.write_once(&work).await;
             match outcome {
-                Err(error) if error.kind() == Kind::Unavailable && attempt < WRITE_ATTEMPTS_MAX => {
+                Err(error)
+                    if error.kind() == Kind::Unavailable
+                        && attempt < WRITE_ATTEMPTS_MAX
+                        && began.elapsed() < WRITE_TIME_MAX =>
+                {
                     tracing::debug!(attempt, error = %error, "the database asks for the write to be repeated");
                 }
                 other => return other,

@@ -64,6 +64,7 @@ impl Own {
 #[derive(Debug)]
 pub struct Tree<'a> {
     storage: &'a Storage,
+    location: Location,
     metadata_location: Location,
     metadata: Value,
     own: Own,
@@ -77,8 +78,8 @@ impl<'a> Tree<'a> {
         let metadata: Value = serde_json::from_slice(&unpack(bytes, metadata_location)?)
             .map_err(|e| Error::internal(format!("{metadata_location} is not JSON")).with_source(e))?;
         let own = Own::of(location, &metadata);
-        let metadata_location = metadata_location.clone();
-        Ok(Some(Tree { storage, metadata_location, metadata, own, purged: Purged::default() }))
+        let (location, metadata_location) = (location.clone(), metadata_location.clone());
+        Ok(Some(Tree { storage, location, metadata_location, metadata, own, purged: Purged::default() }))
     }
 
     /// What it may touch.
@@ -103,8 +104,9 @@ impl<'a> Tree<'a> {
         self.delete(statistics.concat()).await?;
         self.delete(self.named("metadata-log", "metadata-file")).await?;
         self.delete(vec![self.metadata_location.clone()]).await?;
-        for prefix in self.own.prefixes.iter().filter(|own| !self.own.spared.iter().any(|o| own.leads_into(o))) {
-            self.storage.remove_empty_folders(prefix).await?;
+        // other prefixes may be shared, and an empty folder there may be about to get its first file
+        if self.own.spared.is_empty() && !self.location.is_root() {
+            self.storage.remove_empty_folders(&self.location).await?;
         }
         Ok(self.purged)
     }

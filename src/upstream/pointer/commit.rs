@@ -104,6 +104,12 @@ impl PointerCatalog {
             match landed {
                 Err(error) if error.kind() == Kind::CommitFailed && attempt < ATTEMPTS_MAX => {
                     tracing::debug!(attempt, error = %error, "another commit came first");
+                    // another server may be that other, with the same key
+                    if let Some(once) = once
+                        && let Some(response) = self.replayed(once).await?
+                    {
+                        return Ok(response);
+                    }
                     pause(attempt).await;
                 }
                 Err(error) => return Err(error),
@@ -189,18 +195,25 @@ impl PointerCatalog {
         Ok(Some((pointer, bytes)))
     }
 
-    /// Whether a pointer shows what was to land: then all of it has landed, whatever the connection said. That none does proves nothing,
-    /// since the database may still be about to commit.
+    /// Whether what was to land has, whatever the connection said.
     async fn have_landed(&self, wanted: &[Wanted], prepared: &[Prepared]) -> bool {
+        let changed = wanted.iter().zip(prepared).find(|(_, prepared)| prepared.change.is_some());
+        match changed {
+            // they land together, so one tells
+            Some((wanted, prepared)) => self.has_landed(&wanted.ident, &prepared.metadata_location).await,
+            None => false,
+        }
+    }
+
+    /// Whether a pointer shows that a change of unknown outcome has landed. That it does not proves nothing: the database may still be about
+    /// to commit.
+    pub(super) async fn has_landed(&self, ident: &Ident, metadata_location: &Location) -> bool {
         for attempt in 1..=LOOKS_MAX {
             pause(attempt).await;
-            for (wanted, prepared) in wanted.iter().zip(prepared).filter(|(_, p)| p.change.is_some()) {
-                let now = self.pointers.get(&wanted.ident).await;
-                if let Ok(Some(pointer)) = now
-                    && self.leads_back(&pointer.metadata_location, &prepared.metadata_location).await
-                {
-                    return true;
-                }
+            if let Ok(Some(pointer)) = self.pointers.get(ident).await
+                && self.leads_back(&pointer.metadata_location, metadata_location).await
+            {
+                return true;
             }
         }
         false

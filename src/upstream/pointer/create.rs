@@ -1,7 +1,6 @@
 //! New tables and views.
 
-use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -9,7 +8,7 @@ use super::objects::taken;
 use super::once::Once;
 use super::port::{Change, Kept};
 use super::{PointerCatalog, check_ident, now_ms, places};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::metadata::{table, view};
 use crate::model::Ident;
 use crate::storage::Location;
@@ -22,8 +21,9 @@ impl PointerCatalog {
         let metadata = table::create(&body, location.as_str(), &uuid, now_ms())?;
         self.check_paths(&metadata)?;
         if body["stage-create"].as_bool().unwrap_or(false) {
-            let answer = Answer::Load { metadata_location: None, metadata: Bytes::from(metadata.to_string()) };
-            return answer.into_response(&self.client_config);
+            // nothing is changed, but a repeat must get the same uuid and place
+            let answer = Answer::Json(json!({"metadata": metadata, "config": self.client_config}));
+            return self.land(Vec::new(), answer, once).await;
         }
         self.create(Kept::Table, ident, &metadata, once).await
     }
@@ -69,7 +69,13 @@ impl PointerCatalog {
         let pointer = self.pointer_to(kept, metadata, metadata_location.clone())?;
         let bytes = self.files.write(&metadata_location, metadata).await?;
         let answer = Answer::Load { metadata_location: Some(metadata_location.clone()), metadata: bytes.clone() };
-        let landed = self.land(vec![Change::Create { ident, pointer }], answer, once).await;
+        let change = Change::Create { ident: ident.clone(), pointer };
+        let mut landed = self.land(vec![change], answer.clone(), once).await;
+        if landed.as_ref().is_err_and(|e| e.kind() == Kind::OutcomeUnknown)
+            && self.has_landed(&ident, &metadata_location).await
+        {
+            landed = answer.into_response(&self.client_config);
+        }
         self.settle(&landed, &[(metadata_location, bytes)]).await;
         landed
     }

@@ -14,6 +14,9 @@ use crate::model::{Ident, Namespace};
 use crate::storage::Location;
 use crate::upstream::{Request, Response};
 
+/// How often a drop is tried again after a commit came first.
+const DROP_ATTEMPTS_MAX: u32 = 10;
+
 impl PointerCatalog {
     pub(super) async fn list(&self, request: &Request, kept: Kept) -> Result<Response> {
         let namespace = request.namespace()?;
@@ -70,10 +73,18 @@ impl PointerCatalog {
     pub(super) async fn drop(&self, request: &Request, kept: Kept, once: Option<&Once>) -> Result<Response> {
         let ident = request.ident()?;
         let _turn = self.locks.take([ident]).await;
-        let from = self.pointer(ident, kept).await?;
         let asked = request.query("purgeRequested").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let purge = asked && kept == Kept::Table && self.may_purge(&from).await?;
-        self.land(vec![Change::Drop { ident: ident.clone(), from, purge }], Answer::NoContent, once).await
+        for attempt in 1.. {
+            let from = self.pointer(ident, kept).await?;
+            let purge = asked && kept == Kept::Table && self.may_purge(&from).await?;
+            let change = Change::Drop { ident: ident.clone(), from, purge };
+            match self.land(vec![change], Answer::NoContent, once).await {
+                // another server has committed to it: it is to go all the same
+                Err(error) if error.kind() == Kind::CommitFailed && attempt < DROP_ATTEMPTS_MAX => {}
+                other => return other,
+            }
+        }
+        Err(Error::internal("unreachable: the last attempt returns"))
     }
 
     /// Whether there is something to purge; an error when the table forbids it.

@@ -117,7 +117,7 @@ impl PointerCatalog {
     }
 
     /// What the key was answered before; an error when that was one, or when the key was used for something else.
-    async fn replayed(&self, once: &Once) -> Result<Option<Response>> {
+    pub(super) async fn replayed(&self, once: &Once) -> Result<Option<Response>> {
         let Some(outcome) = self.pointers.outcome(&once.principal, &once.key, now_ms()).await? else { return Ok(None) };
         if outcome.fingerprint != once.fingerprint {
             let message = "the Idempotency-Key was used for another request; use a new one";

@@ -32,6 +32,15 @@ async fn a_repeat_is_answered_again_and_not_done_again() {
 }
 
 #[tokio::test]
+async fn a_staged_create_that_is_repeated_names_the_same_place() {
+    for bed in beds().await {
+        let key = uuid::Uuid::now_v7();
+        let stage = || keyed(create("t", json!({"stage-create": true})), &key);
+        assert_eq!(bed.ask(stage()).await, bed.ask(stage()).await);
+    }
+}
+
+#[tokio::test]
 async fn a_final_refusal_is_kept_too() {
     for bed in beds().await {
         let key = uuid::Uuid::now_v7();
@@ -69,4 +78,16 @@ async fn a_commit_that_changes_nothing_keeps_its_answer_and_an_odd_key_is_refuse
     assert_eq!(bed.ask(commit()).await, first);
     let odd = with_header(create("u", json!({})), "idempotency-key", "not a key");
     assert_eq!(bed.refused(odd).await.kind(), Kind::BadRequest);
+}
+
+#[tokio::test]
+async fn a_key_never_waits_for_the_table_that_it_is_about() {
+    let bed = &beds().await[0];
+    bed.table("t", json!({})).await;
+    // more than there could be locks that keys and tables share by chance
+    for n in 0..600 {
+        let commit = request(Operation::UpdateTable, "t", set("k", &(n % 2).to_string()));
+        let commit = bed.ask(keyed(commit, &uuid::Uuid::now_v7()));
+        tokio::time::timeout(std::time::Duration::from_secs(30), commit).await.expect("answered");
+    }
 }
