@@ -41,6 +41,7 @@ class Draw:
     def __init__(self, random):
         self.random = random
         self.metadata = None
+        self.begins = True
         self.names = 0
 
     # A new table.
@@ -61,7 +62,7 @@ class Draw:
 
     def commit(self, metadata, learn):
         """The updates of one commit. `learn(updates)` gives the metadata after them."""
-        self.metadata, updates = metadata, []
+        self.metadata, self.begins, updates = metadata, True, []
         kinds = (self.schema, self.spec, self.sort_order, self.snapshot, self.snapshot, self.ref, self.remove_ref, self.roll_back,
                  self.properties, self.remove_properties, self.statistics, self.remove_statistics, self.remove_snapshots,
                  self.remove_schemas, self.remove_specs, self.location, self.upgrade, self.same_uuid, self.default_again)
@@ -70,6 +71,7 @@ class Draw:
             more = self.random.choice(kinds)()
             if more:
                 updates += more
+                self.begins = False
                 self.metadata = learn(updates)
         return updates
 
@@ -340,8 +342,8 @@ class Draw:
         return [{"action": "set-location", "location": f"{base}/moved-{self.random.randint(0, 2)}" + self.random.choice(("", "/"))}]
 
     def upgrade(self):
-        """To the version it has, or rarely to the next."""
-        up = self.format_version < 3 and self.random.random() < 0.1
+        """To the version it has, or as a commit's first update to the next, rarely."""
+        up = self.begins and self.format_version < 3 and self.random.random() < 0.3
         return [{"action": "upgrade-format-version", "format-version": self.format_version + up}]
 
     def same_uuid(self):
