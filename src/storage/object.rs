@@ -122,3 +122,35 @@ fn failure(e: object_store::Error) -> Error {
     };
     Error::new(kind, message).with_source(e)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[tokio::test]
+    async fn a_store_is_really_asked() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let store = std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut asked = [0; 4096];
+            let size = connection.read(&mut asked).unwrap();
+            connection.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&asked[..size]).into_owned()
+        });
+        let settings = StoreSettings {
+            prefix: Location::new("s3://lake"),
+            endpoint: Some(endpoint),
+            region: None,
+            access_key_id: Some(Secret::from("id")),
+            secret_access_key: Some(Secret::from("key")),
+            path_style: true,
+        };
+        let bucket = Bucket::open("lake", Some(&settings)).unwrap();
+        assert_eq!(bucket.size_bytes("a/b").await.unwrap(), None);
+        assert!(store.join().unwrap().starts_with("HEAD /lake/a/b "));
+    }
+}
