@@ -61,6 +61,14 @@ impl Draft {
         if format < 1 || (format < self.format && !sets) {
             return Err(Error::bad_request(format!("Cannot downgrade v{} table to v{format}", self.format)));
         }
+        if format != self.format && format > 1 {
+            // Version 1 has no sequence numbers and the others need them: readers of version 3 refuse a table without.
+            for snapshot in self.snapshots.iter_mut().filter_map(Value::as_object_mut) {
+                if !json::has(snapshot, "sequence-number") {
+                    snapshot.insert("sequence-number".to_owned(), 0.into());
+                }
+            }
+        }
         self.changes.any |= format != self.format;
         self.changes.format_set = true;
         self.format = format;

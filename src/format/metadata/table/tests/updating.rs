@@ -56,6 +56,18 @@ fn the_format_version_only_rises() {
 }
 
 #[test]
+fn an_upgrade_gives_snapshots_of_version_1_the_number_that_later_versions_need() {
+    let mut old = snapshot(1, 0, None);
+    old.as_object_mut().unwrap().shift_remove("sequence-number");
+    let one = updates(&table(1), &[add(old.clone()), set_ref("main", 1)]);
+    assert_eq!(one["snapshots"], json!([old]));
+    for format in [2, 3] {
+        let upgraded = update(&one, json!({ "action": "upgrade-format-version", "format-version": format }));
+        assert_eq!(upgraded["snapshots"][0]["sequence-number"], json!(0), "to version {format}");
+    }
+}
+
+#[test]
 fn metadata_of_the_oldest_writers_is_read_and_upgraded() {
     let base = json!({
         "format-version": 1, "location": "s3://bucket/t", "last-updated-ms": NOW, "last-column-id": 3, "schema": schema(),
