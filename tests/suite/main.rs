@@ -3,4 +3,5 @@
 mod demo;
 mod hammer;
 mod kill;
+mod oracle;
 mod server;
