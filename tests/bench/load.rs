@@ -122,31 +122,81 @@ impl Connection {
             }
             filled += count;
             if let Some(at) = self.buffer[..filled].windows(4).position(|w| w == b"\r\n\r\n") {
-                let head = std::str::from_utf8(&self.buffer[..at])?;
-                let status: u16 = head.split(' ').nth(1).ok_or("no status")?.parse()?;
-                let length = head.lines().find_map(|l| {
-                    let (key, value) = l.split_once(':')?;
-                    key.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
-                });
-                break (status, at + 4, length.transpose()?.unwrap_or(0));
+                let (status, length) = parse_head(std::str::from_utf8(&self.buffer[..at])?)?;
+                break (status, at + 4, length);
             }
         };
         let mut kept = Vec::new();
-        if keep {
-            kept.extend_from_slice(&self.buffer[head..filled]);
-        }
-        let mut read = filled - head;
-        while read < length {
+        let mut body = Body { length, read: 0, tail: Vec::new() };
+        let mut piece = head..filled;
+        loop {
+            let bytes = &self.buffer[piece];
+            if keep {
+                kept.extend_from_slice(bytes);
+            }
+            if body.is_whole_with(bytes) {
+                break;
+            }
             let count = self.stream.read(&mut self.buffer).await?;
             if count == 0 {
                 return Err("answer cut short".into());
             }
-            if keep {
-                kept.extend_from_slice(&self.buffer[..count]);
-            }
-            read += count;
+            piece = 0..count;
         }
-        Ok(Answer { status, body: kept, size_bytes: head + length })
+        if keep && length.is_none() {
+            kept = unchunked(&kept)?;
+        }
+        Ok(Answer { status, body: kept, size_bytes: head + body.read })
+    }
+}
+
+/// Status and content length of an answer's head; no length means that the body comes in chunks.
+fn parse_head(head: &str) -> Result<(u16, Option<usize>), Failure> {
+    let status: u16 = head.split(' ').nth(1).ok_or("no status")?.parse()?;
+    let field = |name: &str| {
+        head.lines().find_map(|line| {
+            line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
+        })
+    };
+    match field("content-length") {
+        Some(length) => Ok((status, Some(length.parse()?))),
+        None if field("transfer-encoding").is_some() => Ok((status, None)),
+        None => Ok((status, Some(0))),
+    }
+}
+
+/// How much of a body has come.
+struct Body {
+    length: Option<usize>,
+    read: usize,
+    tail: Vec<u8>,
+}
+
+impl Body {
+    /// Takes the next bytes; whether the body ends with them.
+    fn is_whole_with(&mut self, bytes: &[u8]) -> bool {
+        const END: &[u8] = b"\r\n0\r\n\r\n";
+        self.read += bytes.len();
+        if let Some(length) = self.length {
+            return self.read >= length;
+        }
+        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(END.len())..]);
+        self.tail.drain(..self.tail.len().saturating_sub(END.len()));
+        self.tail == END || (self.read == 5 && self.tail == END[2..])
+    }
+}
+
+/// A body without the marks of its chunks.
+fn unchunked(mut bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::with_capacity(bytes.len());
+    loop {
+        let line = bytes.windows(2).position(|w| w == b"\r\n").ok_or("a chunk without a size")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line])?, 16)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        body.extend_from_slice(bytes.get(line + 2..line + 2 + size).ok_or("a chunk cut short")?);
+        bytes = &bytes[line + 4 + size..];
     }
 }
 
