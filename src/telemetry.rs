@@ -81,8 +81,6 @@ pub enum CacheLookup {
     Revalidated,
     /// Asked the upstream.
     Miss,
-    /// Not looked up: the request may not be cached.
-    Bypass,
 }
 
 impl CacheLookup {
@@ -91,7 +89,6 @@ impl CacheLookup {
             CacheLookup::Hit => "hit",
             CacheLookup::Revalidated => "revalidated",
             CacheLookup::Miss => "miss",
-            CacheLookup::Bypass => "bypass",
         }
     }
 }
@@ -101,8 +98,6 @@ impl CacheLookup {
 pub enum CommitOutcome {
     /// Landed.
     Committed,
-    /// Landed after another commit had won the race and the requirements still held.
-    Retried,
     /// A true conflict; nothing landed.
     Conflict,
     /// Refused for another reason; nothing landed.
@@ -115,7 +110,6 @@ impl CommitOutcome {
     fn label(self) -> &'static str {
         match self {
             CommitOutcome::Committed => "committed",
-            CommitOutcome::Retried => "retried",
             CommitOutcome::Conflict => "conflict",
             CommitOutcome::Refused => "refused",
             CommitOutcome::Unknown => "unknown",
@@ -178,7 +172,6 @@ struct Series {
     requests_in_flight: Gauge<i64, AtomicI64>,
     requests_shed: Counter,
     upstream_seconds: Family<UpstreamLabels, Histogram, Seconds>,
-    upstream_retries: Family<UpstreamLabels, Counter>,
     cache_lookups: Family<CacheLabels, Counter>,
     commits: Family<OutcomeLabels, Counter>,
     purge_jobs: Family<OutcomeLabels, Counter>,
@@ -212,7 +205,6 @@ impl Metrics {
             requests_in_flight: Gauge::default(),
             requests_shed: Counter::default(),
             upstream_seconds: Family::new_with_constructor(Seconds),
-            upstream_retries: Family::default(),
             cache_lookups: Family::default(),
             commits: Family::default(),
             purge_jobs: Family::default(),
@@ -243,12 +235,6 @@ impl Metrics {
     pub fn upstream(&self, catalog: &CatalogName, operation: Operation, took: Duration) {
         let labels = UpstreamLabels { catalog: catalog.to_string(), operation: operation.name() };
         self.0.upstream_seconds.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// One exchange with an upstream that was repeated.
-    pub fn upstream_retry(&self, catalog: &CatalogName, operation: Operation) {
-        let labels = UpstreamLabels { catalog: catalog.to_string(), operation: operation.name() };
-        self.0.upstream_retries.get_or_create(&labels).inc();
     }
 
     /// One look into the cache.
@@ -300,7 +286,6 @@ impl Series {
         to.register("requests_shed", "Requests refused since too many were running", self.requests_shed.clone());
         let latency = self.upstream_seconds.clone();
         to.register_with_unit("upstream", "Time of one exchange with an upstream", Unit::Seconds, latency);
-        to.register("upstream_retries", "Exchanges with an upstream that were repeated", self.upstream_retries.clone());
         to.register("cache_lookups", "Looks into the cache of answers", self.cache_lookups.clone());
         to.register("commits", "Commits by how they ended", self.commits.clone());
         to.register("purge_jobs", "Purge jobs by how they ended", self.purge_jobs.clone());
@@ -320,7 +305,6 @@ mod tests {
         let took = Duration::from_millis(3);
         metrics.request("main", "loadTable", 200, took);
         metrics.upstream(&catalog, Operation::LoadTable, took);
-        metrics.upstream_retry(&catalog, Operation::LoadTable);
         metrics.cache_lookup(&catalog, CacheLookup::Hit);
         metrics.commit(&catalog, CommitOutcome::Conflict);
         metrics.purge(&catalog, true, 7);
@@ -331,7 +315,6 @@ mod tests {
             r#"lifeboat_request_seconds_count{operation="loadTable"} 1"#,
             r#"lifeboat_requests_in_flight 0"#,
             r#"lifeboat_upstream_seconds_count{catalog="main",operation="loadTable"} 1"#,
-            r#"lifeboat_upstream_retries_total{catalog="main",operation="loadTable"} 1"#,
             r#"lifeboat_cache_lookups_total{catalog="main",result="hit"} 1"#,
             r#"lifeboat_commits_total{catalog="main",outcome="conflict"} 1"#,
             r#"lifeboat_purge_jobs_total{catalog="main",outcome="done"} 1"#,
