@@ -37,8 +37,9 @@ pub struct App {
 impl App {
     /// Begins the work in the background, which ends when what is returned is dropped; whatever was under way is begun again at the next start.
     pub fn start_jobs(&self) -> JoinSet<()> {
-        let workers = self.databases.iter().map(|database| {
-            PurgeWorker::new(Purges::new(database.clone()), self.storage.clone(), self.metrics.clone()).run()
+        let all: Arc<[Purges]> = self.databases.iter().cloned().map(Purges::new).collect();
+        let workers = all.iter().map(|purges| {
+            PurgeWorker::new(purges.clone(), all.clone(), self.storage.clone(), self.metrics.clone()).run()
         });
         workers.collect()
     }
@@ -68,10 +69,14 @@ pub async fn build(config: &Config) -> Result<App> {
             Source::Embedded(embedded) => {
                 let database = databases.open(embedded).await?;
                 let pointers = DatabasePointers::open(database, name.clone()).await?;
+                let warehouse = Location::new(&embedded.warehouse);
                 let settings = PointerSettings {
-                    warehouse: Location::new(&embedded.warehouse),
+                    warehouse: warehouse.clone(),
                     client_config: exposed(&catalog.client_config),
-                    restrict_locations: embedded.restrict_locations,
+                    // beyond one's own machine nobody may have other files of it written or purged
+                    restrict_locations: embedded
+                        .restrict_locations
+                        .unwrap_or_else(|| config.auth.is_some() && warehouse.is_local()),
                     outcome_lifetime: config.limits.idempotency_lifetime,
                     cache_bytes: share,
                 };
@@ -124,6 +129,7 @@ fn proxy(
         retries_max: u32::try_from(upstream.retries_max).unwrap_or(u32::MAX),
         answer_bytes_max: usize::try_from(config.limits.upstream_body_bytes).unwrap_or(usize::MAX),
         headers: upstream.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        client_config: exposed(&catalog.client_config),
         ..RestSettings::new(&upstream.uri)
     };
     let by_token = catalog.is_judged_upstream();

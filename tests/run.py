@@ -40,7 +40,8 @@ def suite():
 
 
 def pytest(part):
-    ok = run("build", ["cargo", "build", "--locked"])
+    # as the Rust tests build it, so that nothing is compiled twice: their dependencies switch on more features
+    ok = run("build", ["cargo", "test", "--locked", "--no-run", "--test", "suite"])
     binary = str(ROOT / "target" / "debug" / "lifeboat")
     return ok and run(part, [sys.executable, "-m", "pytest", "-q", "-rs", f"tests/{part}"], LIFEBOAT_BIN=binary)
 

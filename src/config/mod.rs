@@ -192,7 +192,7 @@ pub struct Embedded {
     /// `file:///…` or `s3://…`, without a trailing slash: where tables without a location of their own go.
     pub warehouse: String,
     /// Whether tables may lie outside the warehouse.
-    pub restrict_locations: bool,
+    pub restrict_locations: Option<bool>,
 }
 
 /// The catalog that we stand in front of.
@@ -300,7 +300,7 @@ impl Config {
         let source = Source::Embedded(Embedded {
             database: Secret::new(format!("sqlite:{folder}/catalog.db")),
             warehouse: format!("file://{folder}/warehouse"),
-            restrict_locations: false,
+            restrict_locations: None,
         });
         let config = read::single("main", source, listen, &mut problems);
         finish(config, problems)

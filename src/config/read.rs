@@ -249,7 +249,7 @@ fn embedded(section: &Section<'_>, environment: &Environment<'_>) -> Option<Embe
     Some(Embedded {
         database: database?,
         warehouse: section.uri("warehouse")?,
-        restrict_locations: section.flag("restrict-locations")?,
+        restrict_locations: section.flag("restrict-locations"),
     })
 }
 

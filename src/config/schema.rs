@@ -167,7 +167,7 @@ pub const KEYS: &[Key] = &[
     key("catalogs.<name>.embedded", Form::Section, Optional),
     key("catalogs.<name>.embedded.database", Form::Secret, Required),
     key("catalogs.<name>.embedded.warehouse", Form::Uri(WAREHOUSE), Required),
-    key("catalogs.<name>.embedded.restrict-locations", Form::Bool, Is("false")),
+    key("catalogs.<name>.embedded.restrict-locations", Form::Bool, Optional),
     key("catalogs.<name>.upstream", Form::Section, Optional),
     key("catalogs.<name>.upstream.uri", Form::Uri(WEB), Required),
     key("catalogs.<name>.upstream.warehouse", Form::Text, Optional),

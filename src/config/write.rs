@@ -31,8 +31,8 @@ fn written(catalog: &Catalog) -> String {
             let database = if database.starts_with("sqlite:") { database } else { "${LIFEBOAT_DATABASE}" };
             line(&mut text, 6, "database", database);
             line(&mut text, 6, "warehouse", &embedded.warehouse);
-            if embedded.restrict_locations {
-                line(&mut text, 6, "restrict-locations", "true");
+            if let Some(restricted) = embedded.restrict_locations {
+                line(&mut text, 6, "restrict-locations", if restricted { "true" } else { "false" });
             }
             text
         }

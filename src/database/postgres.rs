@@ -104,10 +104,11 @@ fn failure(e: sqlx::Error) -> Error {
     }
 }
 
-/// A failure of the commit itself.
+/// A failure of the commit itself: only a broken constraint, a serialisation failure or a deadlock is certain not to have landed.
+/// Anything else may come from something between us and the server that lost it in the middle (40003 says just that).
 pub(super) fn commit_failure(e: sqlx::Error) -> Error {
-    let refused = e.as_database_error().and_then(|error| error.code()).is_some_and(|code| !code.starts_with("57"));
-    if refused {
+    let code = e.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+    if code.starts_with("23") || (code.starts_with("40") && code != "40003") {
         return failure(e);
     }
     Error::new(Kind::OutcomeUnknown, "the database went away while the change was committed").with_source(e)

@@ -29,14 +29,16 @@ const PAUSE_MAX_MS: i64 = 3_600_000;
 #[derive(Clone)]
 pub struct PurgeWorker {
     purges: Purges,
+    /// The queues of all databases, for what is alive in any of them.
+    all: Arc<[Purges]>,
     storage: Arc<Storage>,
     metrics: Metrics,
 }
 
 impl PurgeWorker {
-    /// A worker for one database's queue.
-    pub fn new(purges: Purges, storage: Arc<Storage>, metrics: Metrics) -> Self {
-        PurgeWorker { purges, storage, metrics }
+    /// A worker for one of `all` databases' queues.
+    pub fn new(purges: Purges, all: Arc<[Purges]>, storage: Arc<Storage>, metrics: Metrics) -> Self {
+        PurgeWorker { purges, all, storage, metrics }
     }
 
     /// Works until the task is dropped.
@@ -93,7 +95,10 @@ impl PurgeWorker {
                 return Ok(Purged::default());
             };
             let own = tree.own().clone();
-            let live = self.purges.live_locations(|other| own.meets(other)).await?;
+            let mut live = Vec::new();
+            for purges in self.all.iter() {
+                live.extend(purges.live_locations(|other| own.meets(other)).await?);
+            }
             tree.purge(live).await
         };
         tokio::pin!(delete);

@@ -6,8 +6,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum_server::accept::{Accept, NoDelayAcceptor};
 use axum_server::tls_rustls::RustlsAcceptor;
@@ -51,10 +51,12 @@ pub(super) async fn run(
     let server = &front.server;
     let handle = Handle::new();
     let limit = server.settings.stop_timeout;
+    let stopped_at = Arc::new(OnceLock::new());
     let stopping = {
-        let (handle, server) = (handle.clone(), server.clone());
+        let (handle, server, stopped_at) = (handle.clone(), server.clone(), stopped_at.clone());
         tokio::spawn(async move {
             stop.await;
+            stopped_at.get_or_init(Instant::now);
             tracing::info!("stopping: waiting for {} writes in flight", server.writes.count());
             server.stopping();
             handle.graceful_shutdown(Some(limit));
@@ -74,8 +76,9 @@ pub(super) async fn run(
         }
     };
     stopping.abort();
+    let left = limit.saturating_sub(stopped_at.get().map_or(Duration::ZERO, Instant::elapsed));
     done.map_err(|error| Error::internal("the listener failed").with_source(error))?;
-    if !server.writes.finished(limit).await {
+    if !server.writes.finished(left).await {
         tracing::error!("stopped with {} writes still running; their outcome is unknown", server.writes.count());
     }
     Ok(())

@@ -17,14 +17,19 @@ const UNFINISHED: &str = ".lifeboat-unfinished-";
 
 pub(super) async fn read(path: PathBuf, size_bytes_max: u64) -> Result<Bytes> {
     blocking(move || {
-        let mut file = File::open(&path).map_err(failure)?;
-        let metadata = file.metadata().map_err(failure)?;
-        if metadata.is_dir() {
-            return Err(Error::new(Kind::NotFound, format!("file does not exist: {} is a folder", path.display())));
+        // asked before it is opened: a pipe would block there, and a device has no end
+        let metadata = fs::metadata(&path).map_err(failure)?;
+        if !metadata.is_file() {
+            return Err(Error::new(
+                Kind::NotFound,
+                format!("file does not exist: {} is no regular file", path.display()),
+            ));
         }
         check_size(metadata.len(), size_bytes_max)?;
         let mut bytes = Vec::with_capacity(metadata.len() as usize);
-        file.read_to_end(&mut bytes).map_err(failure)?;
+        let file = File::open(&path).map_err(failure)?;
+        file.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failure)?;
+        check_size(bytes.len() as u64, size_bytes_max)?;
         Ok(Bytes::from(bytes))
     })
     .await

@@ -129,7 +129,11 @@ impl Location {
         if bucket.is_empty() {
             return Err(Error::bad_request(format!("location {:?} names no bucket", self.0)));
         }
-        Ok(Place::Object { bucket: bucket.to_owned(), key: key.trim_end_matches('/').to_owned() })
+        let key = key.trim_end_matches('/');
+        if !key.is_empty() && key.split('/').any(|segment| segment.is_empty() || segment == ".") {
+            return Err(Error::bad_request(format!("location {:?} has a key with an empty or '.' segment", self.0)));
+        }
+        Ok(Place::Object { bucket: bucket.to_owned(), key: key.to_owned() })
     }
 }
 

@@ -20,6 +20,8 @@ use crate::error::{Error, Kind, Result};
 use location::Place;
 use object::Bucket;
 
+/// Most clients of buckets that are kept.
+const BUCKETS_MAX: usize = 256;
 /// Deletions under way at once.
 const DELETES_AT_ONCE_MAX: usize = 16;
 
@@ -114,6 +116,9 @@ impl Storage {
         let mut buckets = self.buckets.lock().map_err(|_| Error::internal("the list of buckets is poisoned"))?;
         if let Some(bucket) = buckets.get(&(name.to_owned(), at)) {
             return Ok(bucket.clone());
+        }
+        if buckets.len() >= BUCKETS_MAX {
+            buckets.clear(); // they are made again as they are asked for
         }
         let bucket = Arc::new(Bucket::open(name, self.settings.get(at))?);
         buckets.insert((name.to_owned(), at), bucket.clone());

@@ -72,12 +72,11 @@ class Load:
     """The load generator, built once."""
 
     def __init__(self):
-        output = subprocess.run(
-            ["cargo", "build", "--release", "--locked", "--bench", "load", "--message-format", "json"],
-            cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-        paths = [m["executable"] for m in map(json.loads, output.splitlines())
-                 if m.get("reason") == "compiler-artifact" and m["target"]["name"] == "load"]
-        self.path = paths[-1]
+        # a package of its own: the main one's development dependencies would be compiled for it in release, too
+        target = ROOT / "target" / "bench"
+        subprocess.run(["cargo", "build", "--release", "--locked", "--target-dir", str(target)],
+                       cwd=ROOT / "tests" / "bench", check=True)
+        self.path = str(target / "release" / "load")
 
     def __call__(self, mode, **options):
         pairs = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", str(value))]
@@ -173,6 +172,7 @@ def cached_config(work, uri):
 
 def before_fixture(load, work, table, fixture_uri, path):
     """Before the Apache REST fixture: cached and revalidated loads beside the fixture asked directly."""
+    load("closed", url=fixture_uri + path, seconds=SECONDS, connections=8)
     with lifeboat("--config", str(cached_config(work, fixture_uri))) as cached, lifeboat("--upstream", fixture_uri) as checked:
         urls = {"direct": fixture_uri + path,
                 "cached": cached.uri + path.replace("/v1/", f"/v1/{cached.prefix}/", 1),
@@ -202,6 +202,8 @@ def main():
         sys.exit("nginx is missing: run `make bench`, which installs it")
     subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
     load, table = Load(), Table()
+    # tests start Java for a minute and let it compile little; a comparison is with a server that is warm
+    components.JAVA_FLAGS.remove("-XX:TieredStopAtLevel=1")
     with tempfile.TemporaryDirectory(prefix="lifeboat-bench-") as folder:
         work = pathlib.Path(folder)
         # nginx drops its rights for its worker: what it serves must be readable for it

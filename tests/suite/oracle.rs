@@ -134,10 +134,11 @@ impl Table<'_> {
             "summary": { "operation": "append" }, "schema-id": self.meta["current-schema-id"],
         });
         if self.number("format-version") > 1 {
-            snapshot["sequence-number"] = (self.number("last-sequence-number") + i64::from(a % 8 != 0)).into();
+            snapshot["sequence-number"] =
+                (self.number("last-sequence-number") + i64::from(!a.is_multiple_of(8))).into();
         }
         if self.number("format-version") > 2 {
-            snapshot["first-row-id"] = (self.number("next-row-id") - i64::from(a % 7 == 0)).max(0).into();
+            snapshot["first-row-id"] = (self.number("next-row-id") - i64::from(a.is_multiple_of(7))).max(0).into();
             snapshot["added-rows"] = b.into();
         }
         let current = self.number("current-snapshot-id");

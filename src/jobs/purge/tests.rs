@@ -20,7 +20,8 @@ async fn beds() -> Vec<Bed> {
 }
 
 fn worker(bed: &Bed) -> PurgeWorker {
-    PurgeWorker::new(Purges::new(bed.database.clone()), bed.storage.clone(), Metrics::new())
+    let purges = Purges::new(bed.database.clone());
+    PurgeWorker::new(purges.clone(), [purges].into(), bed.storage.clone(), Metrics::new())
 }
 
 fn purge(name: &str) -> crate::upstream::Request {

@@ -269,7 +269,12 @@ async fn rename(t: &mut Transaction, catalog: &str, kept: Kept, from: &Ident, to
     let sql = "UPDATE pointers SET namespace = $1, name = $2 WHERE catalog = $3 AND namespace = $4 AND name = $5 AND kind = $6";
     let values =
         [(&target).into(), (&to.name).into(), catalog.into(), (&source).into(), (&from.name).into(), kind(kept).into()];
-    let count = t.execute(sql, &values).await.map_err(|e| namespace_missing(e, &to.namespace))?;
+    let count = t.execute(sql, &values).await.map_err(|e| match e.kind() {
+        Kind::CommitFailed => {
+            Error::commit_failed(format!("{to} or its namespace was changed by somebody else")).with_source(e)
+        }
+        _ => e,
+    })?;
     let gone = if kept == Kept::Table { Kind::NoSuchTable } else { Kind::NoSuchView };
     must(count, || {
         Error::new(gone, format!("{} does not exist: {from}", if kept == Kept::Table { "Table" } else { "View" }))

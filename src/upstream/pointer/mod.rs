@@ -186,7 +186,8 @@ impl PointerCatalog {
         for (location, bytes) in written {
             match landed {
                 Ok(_) => self.files.keep(location.clone(), bytes.clone()).await,
-                Err(error) if error.kind() == Kind::OutcomeUnknown => {}
+                // a fault of ours is not certain either
+                Err(error) if matches!(error.kind(), Kind::OutcomeUnknown | Kind::Internal) => {}
                 Err(_) => self.files.remove(location).await,
             }
         }

@@ -133,6 +133,7 @@ impl PointerCatalog {
             Kept::View => view::validate(&metadata),
         }
         .map_err(|e| Error::bad_request(format!("{metadata_location} cannot be registered: {}", e.message())))?;
+        self.check_paths(&metadata)?;
         let pointer = self.pointer_to(kept, &metadata, metadata_location.clone())?;
         let _turn = self.locks.take([&ident]).await;
         let overwrite = body["overwrite"].as_bool().unwrap_or(false);

@@ -97,7 +97,7 @@ impl PointerCatalog {
     /// Does a write with a key, unless it was done already.
     pub(super) async fn call_once(&self, once: Once, request: &Request) -> Result<Response> {
         let _turn = self.keys.take([(&once.principal, &once.key)]).await;
-        if let Some(response) = self.replayed(&once).await? {
+        if let Some(response) = self.replayed(&once).await.map_err(in_doubt)? {
             return Ok(response);
         }
         let error = match self.handle(request, Some(&once)).await {
@@ -105,8 +105,12 @@ impl PointerCatalog {
             Err(error) => error,
         };
         // another server may have done it meanwhile, which shows as a conflict here
-        if let Some(response) = self.replayed(&once).await? {
-            return Ok(response);
+        match self.replayed(&once).await {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
+            // what is unknown stays unknown while nobody can look
+            Err(_) if error.kind() == Kind::OutcomeUnknown => return Err(error),
+            Err(refused) => return Err(in_doubt(refused)),
         }
         if let Some(outcome) = once.refusal(&error)
             && let Err(failure) = self.pointers.apply(&[], Some(&outcome)).await
@@ -134,12 +138,28 @@ impl PointerCatalog {
         }
         let answer = match outcome.metadata_location {
             Some(location) => {
-                Answer::Load { metadata: self.files.read(&location).await?, metadata_location: Some(location) }
+                let metadata = self.files.read(&location).await.map_err(|e| {
+                    let message =
+                        "this write has landed, but the metadata that it was answered with is gone; load it again";
+                    Error::new(Kind::OutcomeUnknown, message).with_source(e)
+                })?;
+                Answer::Load { metadata, metadata_location: Some(location) }
             }
             None if outcome.status == 204 => Answer::NoContent,
             None => Answer::Json(body()?),
         };
         answer.into_response(&self.client_config).map(Some)
+    }
+}
+
+/// While nobody can tell whether a key was used, neither can its write's outcome be told.
+fn in_doubt(e: Error) -> Error {
+    match e.kind() {
+        Kind::Unavailable | Kind::Internal => {
+            Error::new(Kind::OutcomeUnknown, "whether this Idempotency-Key was used before cannot be told now")
+                .with_source(e)
+        }
+        _ => e,
     }
 }
 

@@ -110,7 +110,11 @@ impl RestUpstream {
     async fn config(&self, request: &Request) -> Result<Response> {
         let remote = self.remote(&request.headers).await?;
         let rewrite = Rewrite { remote: &remote, catalog: &request.catalog, table: None };
-        Ok(Response::json(&rewrite.config(endpoints(&remote))))
+        let mut document = rewrite.config(endpoints(&remote));
+        for (key, value) in &self.settings.client_config {
+            document["overrides"][key] = value.as_str().into();
+        }
+        Ok(Response::json(&document))
     }
 
     async fn pass(&self, request: Request) -> Result<Response> {

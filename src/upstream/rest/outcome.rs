@@ -1,7 +1,7 @@
 //! What an upstream's answer, or its silence, means for the client.
 //!
 //! What must hold (Iceberg's commit protocol): a write is said to have failed only when it is certain that nothing landed; a
-//! 409, 429 or 503 passes only with the catalog's own error in it, since an intermediary cannot know; everything in doubt is
+//! 429 or 503 passes only with the catalog's own error in it, since an intermediary cannot know (none says 409); everything in doubt is
 //! [`Kind::OutcomeUnknown`]. An error in Iceberg's form travels as it came.
 
 use http::{HeaderMap, StatusCode, header};

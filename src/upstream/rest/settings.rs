@@ -2,6 +2,7 @@
 //!
 //! Plain data with defaults that have names; checked when [`super::RestUpstream`] is made.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Secret;
@@ -93,6 +94,8 @@ pub struct RestSettings {
     pub answer_bytes_max: usize,
     /// Headers that are added to every request.
     pub headers: Vec<(String, Secret)>,
+    /// What engines are told in `/v1/config` over what the upstream says.
+    pub client_config: BTreeMap<String, String>,
 }
 
 impl RestSettings {
@@ -108,6 +111,7 @@ impl RestSettings {
             config_refresh: CONFIG_REFRESH,
             answer_bytes_max: ANSWER_BYTES_MAX,
             headers: Vec::new(),
+            client_config: BTreeMap::new(),
         }
     }
 }
