@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CACHE := $(or $(LIFEBOAT_CACHE),$(HOME)/.cache/lifeboat)
 PYTHON := $(CACHE)/venv/bin/python
 
-.PHONY: help setup lint test suite rck engines fuzz bench release clean
+.PHONY: help setup lint deny test suite rck engines fuzz bench release clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -14,6 +14,9 @@ setup: ## install the real components that the tests use (cached outside the che
 lint: ## formatting and lints
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+
+deny: ## licences, sources and bans of dependencies (needs `cargo install cargo-deny --locked`)
+	cargo deny check licenses bans sources
 
 test: setup ## every test: Rust, Iceberg's compatibility kit, real engines
 	$(PYTHON) tests/run.py

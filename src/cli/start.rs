@@ -1,6 +1,6 @@
 //! Where the command line meets the server: the only file of `cli/` that calls `app` and `server`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::app::{self, App};
@@ -10,7 +10,6 @@ use crate::model::CatalogName;
 use crate::server::{self, Auth, Served, ServedCatalog, ServerSettings, TlsFiles, TokenRule, TokensFile};
 use crate::storage::Storage;
 use crate::telemetry::{self, LogFormat, LogSettings};
-use crate::upstream::Catalog;
 
 /// Builds what the configuration says and serves it until SIGINT or SIGTERM and every request in flight is answered.
 /// `ready` is called once, with the URI, when the server answers.
@@ -45,10 +44,9 @@ pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str
     server::serve(served, settings, |bound| ready(&bound.uri), server::stop_signal()).await
 }
 
-/// The catalogs alone, by name, with their databases opened and migrated: for commands that look at them.
-pub(super) async fn catalogs(config: &Config) -> Result<BTreeMap<CatalogName, Arc<dyn Catalog>>> {
-    let app = app::build(config).await?;
-    Ok(app.catalogs.into_iter().map(|(name, catalog)| (name, catalog.stack)).collect())
+/// What a server would serve, with its databases opened and migrated: for commands that look at it.
+pub(super) async fn open(config: &Config) -> Result<App> {
+    app::build(config).await
 }
 
 /// Storage as the configuration says.

@@ -13,10 +13,14 @@ mod upstream;
 use crate::config::{Catalog, Config, Source};
 use crate::error::Result;
 use crate::model::CatalogName;
+use crate::upstream::embedded::{Purge, Purges};
 
 use super::{Failure, start};
 
 use finding::{Finding, print};
+
+/// Most purges that are looked at.
+const PURGES_MAX: i64 = 1000;
 
 /// Checks all that the flags mean, prints the findings, and fails if any of them failed.
 pub(super) async fn doctor(config: Result<Config, Failure>, json: bool) -> Result<(), Failure> {
@@ -72,19 +76,43 @@ async fn examine_catalog(config: &Config, name: &CatalogName, catalog: &Catalog)
     }
     // one catalog at a time, so that one that cannot be opened does not hide the others
     let alone = Config { catalogs: [(name.clone(), catalog.clone())].into(), ..config.clone() };
-    let opened = start::catalogs(&alone).await;
-    match opened.map(|catalogs| catalogs.into_values().next()) {
-        Ok(Some(opened)) => {
-            let ready = opened.ready().await;
-            findings.push(opens(name, catalog, ready));
-            if !findings.iter().any(Finding::is_failure) {
-                findings.extend(tables::examine(name, opened.as_ref()).await);
+    match start::open(&alone).await {
+        Ok(app) => {
+            for opened in app.catalogs.values() {
+                findings.push(opens(name, catalog, opened.stack.ready().await));
+                if !findings.iter().any(Finding::is_failure) {
+                    findings.extend(tables::examine(name, opened.stack.as_ref()).await);
+                }
+            }
+            for database in app.databases {
+                findings.push(purges(name, Purges::new(database).list(PURGES_MAX).await));
             }
         }
-        Ok(None) => findings.push(Finding::skipped("tables", name.as_str(), "there is no catalog to look at")),
         Err(error) => findings.push(opens(name, catalog, Err(error))),
     }
     findings
+}
+
+/// Whether dropped tables wait for their files to be deleted, and whether that fails.
+fn purges(name: &CatalogName, waiting: Result<Vec<Purge>>) -> Finding {
+    let waiting = match waiting {
+        Ok(waiting) => waiting,
+        Err(error) => return Finding::failed("purges", name.as_str(), error.to_string(), "look at the database above"),
+    };
+    match waiting.iter().find_map(|purge| purge.last_error.as_ref().map(|error| (purge, error))) {
+        Some((purge, error)) => Finding::warning(
+            "purges",
+            name.as_str(),
+            format!(
+                "{} wait, and the one of {} has failed {} times: {error}",
+                waiting.len(),
+                purge.table,
+                purge.attempts
+            ),
+            "mend what the error names; a running server tries again by itself",
+        ),
+        None => Finding::ok("purges", name.as_str(), format!("{} wait", waiting.len())),
+    }
 }
 
 /// Whether the catalog as a server would hold it is ready: for an embedded one, its database opens and migrates.
