@@ -8,6 +8,6 @@ mod operation;
 mod secret;
 
 pub use access::{Principal, Role};
-pub use ident::{CatalogName, Ident, Namespace};
+pub use ident::{CatalogName, Ident, Namespace, UNIT_SEPARATOR};
 pub use operation::{Access, Operation, Route};
 pub use secret::Secret;

@@ -4,13 +4,10 @@
 //! taken for a path again. Java writes a space in a path as `+`, so `+` is a space everywhere and a plus is `%2B`.
 
 use crate::error::{Error, Result};
-use crate::model::{Ident, Namespace};
+use crate::model::{Ident, Namespace, UNIT_SEPARATOR};
 use crate::upstream::Target;
 
 use super::routes::Captures;
-
-/// The separator between namespace levels that every client may use.
-const UNIT_SEPARATOR: char = '\u{1f}';
 
 /// Decodes one segment, or one key or value of a query.
 pub(super) fn decode(raw: &str) -> Result<String> {
