@@ -5,5 +5,6 @@
 //! where they go, and which pointer moves, is for the callers.
 
 pub mod avro;
+pub mod location;
 pub mod manifest;
 pub mod metadata;
