@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{self, Status};
 use crate::storage::{Location, Storage};
-use crate::upstream::pointer::{PATH_PROPERTIES, unpack};
+use crate::format::metadata::PATH_PROPERTIES;
+use crate::upstream::pointer::unpack;
 
 /// The largest metadata file, manifest list or manifest that is read.
 const FILE_BYTES_MAX: u64 = 512 << 20;
@@ -145,9 +146,12 @@ impl<'a> Tree<'a> {
         let Some(bytes) = read(self.storage, manifest).await? else { return Ok(()) };
         let name = manifest.to_string();
         let files = blocking(move || {
-            let files = avro::content_files(&bytes, &name)?;
-            let live = files.filter(|file| !matches!(file, Ok(file) if file.status == Status::Deleted));
-            live.map(|file| file.map(|file| Location::new(file.path))).collect::<Result<Vec<_>>>()
+            let mut live = Vec::new();
+            avro::for_each_entry(&bytes, &name, |entry| {
+                live.extend((entry.status != Status::Deleted).then(|| Location::new(entry.path)));
+                Ok(())
+            })?;
+            Ok(live)
         });
         self.delete(files.await?).await
     }

@@ -10,3 +10,9 @@ mod schema;
 pub mod table;
 mod transform;
 pub mod view;
+
+/// The property that names the place of metadata files.
+pub const METADATA_PATH: &str = "write.metadata.path";
+/// The properties that name places of a table's or view's files.
+pub const PATH_PROPERTIES: [&str; 4] =
+    [METADATA_PATH, "write.data.path", "write.object-storage.path", "write.folder-storage.path"];

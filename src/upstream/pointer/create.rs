@@ -9,7 +9,7 @@ use super::once::Once;
 use super::port::{Change, Kept};
 use super::{PointerCatalog, check_ident, now_ms, places};
 use crate::error::{Error, Kind, Result};
-use crate::format::metadata::{table, view};
+use crate::format::metadata::{METADATA_PATH, PATH_PROPERTIES, table, view};
 use crate::model::Ident;
 use crate::storage::Location;
 use crate::upstream::{Request, Response};
@@ -85,9 +85,9 @@ impl PointerCatalog {
         let allowed = self.allowed();
         let location = metadata["location"].as_str().ok_or_else(|| Error::bad_request("location must be a text"))?;
         places::check(&Location::new(location), allowed.as_deref())?;
-        for name in places::PATH_PROPERTIES {
+        for name in PATH_PROPERTIES {
             // where any place is allowed, only the one that we write to ourselves must be one that we can reach
-            let matters = allowed.is_some() || name == places::METADATA_PATH;
+            let matters = allowed.is_some() || name == METADATA_PATH;
             if let Some(path) = metadata["properties"][name].as_str().filter(|_| matters) {
                 places::check(&Location::new(path), allowed.as_deref())?;
             }

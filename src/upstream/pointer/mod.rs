@@ -26,7 +26,6 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 pub use files::unpack;
-pub use places::PATH_PROPERTIES;
 pub use port::{Change, Kept, Outcome, Page, Pointer, Pointers, Properties};
 
 use crate::error::{Error, Kind, Result};

@@ -10,17 +10,12 @@ use uuid::Uuid;
 
 use super::files::GZIP_SUFFIX;
 use crate::error::{Error, Result};
+use crate::format::metadata::METADATA_PATH;
 use crate::model::{Ident, Namespace};
 use crate::storage::Location;
 
 /// The longest part of a name that a folder's name shows.
 const FOLDER_BYTES_MAX: usize = 100;
-
-/// The property that names the place of metadata files.
-pub(super) const METADATA_PATH: &str = "write.metadata.path";
-/// The properties that name places of a table's or view's files.
-pub const PATH_PROPERTIES: [&str; 4] =
-    [METADATA_PATH, "write.data.path", "write.object-storage.path", "write.folder-storage.path"];
 
 /// The folder of a new object below its namespace's.
 pub(super) fn default_location(namespace: &Location, ident: &Ident, uuid: &str) -> Location {

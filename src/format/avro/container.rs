@@ -1,0 +1,140 @@
+//! The object container: a header with the writer's schema, then blocks of records between sync markers (Avro 1.12, "Object Container Files").
+
+use std::collections::BTreeMap;
+
+use super::broken;
+use super::codec::{Codec, Unpacker};
+use super::walk::Cursor;
+use crate::error::{Error, Kind, Result};
+
+const MAGIC: &[u8; 4] = b"Obj\x01";
+const SYNC_BYTES: usize = 16;
+/// Entries of a header.
+const HEADER_ENTRIES_MAX: i64 = 10_000;
+/// How Iceberg's encrypted files begin (AES GCM stream).
+const ENCRYPTED_MAGIC: &[u8; 4] = b"AGS1";
+
+/// Whether these bytes begin as a container does.
+pub fn is_container(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// What a container says before its first block.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// The writer's schema.
+    pub schema: serde_json::Value,
+    /// How blocks are compressed.
+    pub codec: Codec,
+    /// What else the writer said, `avro.` keys excepted. What is no text is left out.
+    pub properties: BTreeMap<String, String>,
+    /// The header's size with its sync marker: where the blocks begin.
+    pub size_bytes: usize,
+    /// The marker behind every block.
+    pub sync: [u8; SYNC_BYTES],
+}
+
+impl Header {
+    /// Reads the header of the file `name`.
+    pub fn read(bytes: &[u8], name: &str) -> Result<Header> {
+        if bytes.starts_with(ENCRYPTED_MAGIC) {
+            let message = format!("{name} is encrypted; encrypted metadata files cannot be relocated");
+            return Err(Error::new(Kind::Unprocessable, message));
+        }
+        if !is_container(bytes) {
+            return Err(broken(name, "it does not begin as an Avro file"));
+        }
+        let mut cursor = Cursor::new(bytes, MAGIC.len());
+        let entries = entries(&mut cursor).map_err(|e| broken(name, e))?;
+        let sync = cursor.take(SYNC_BYTES).map_err(|e| broken(name, e))?;
+        let find = |key: &str| entries.iter().rev().find(|(k, _)| *k == key.as_bytes()).map(|(_, value)| *value);
+        let schema = find("avro.schema").ok_or_else(|| broken(name, "it has no schema"))?;
+        let codec = find("avro.codec").map_or(Ok("null"), std::str::from_utf8);
+        let codec = codec.map_err(|_| broken(name, "its codec is no text"))?;
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        Ok(Header {
+            schema: serde_json::from_slice(schema).map_err(|e| broken(name, format!("its schema is no JSON: {e}")))?,
+            codec: Codec::named(codec).ok_or_else(|| {
+                broken(name, format!("its codec {codec:?} is unknown; null, deflate, zstandard and snappy are spoken"))
+            })?,
+            properties: entries
+                .iter()
+                .filter_map(|(key, value)| Some((text(key)?, text(value)?)))
+                .filter(|(key, _)| !key.starts_with("avro."))
+                .collect(),
+            size_bytes: cursor.at(),
+            sync: sync.try_into().map_err(|_| broken(name, "it ends in its header"))?,
+        })
+    }
+}
+
+/// The pairs of the header's map.
+fn entries<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(&'a [u8], &'a [u8])>, &'static str> {
+    let mut entries = Vec::new();
+    loop {
+        let mut count = cursor.long()?;
+        if count == 0 {
+            return Ok(entries);
+        }
+        if count < 0 {
+            cursor.long()?;
+            count = count.checked_neg().ok_or("a count is out of range")?;
+        }
+        if count > HEADER_ENTRIES_MAX || entries.len() as i64 > HEADER_ENTRIES_MAX {
+            return Err("its header has too many entries");
+        }
+        for _ in 0..count {
+            entries.push((cursor.bytes()?, cursor.bytes()?));
+        }
+    }
+}
+
+/// One block, unpacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'b> {
+    /// How many records it says it holds.
+    pub records: u64,
+    /// The records, one after another.
+    pub raw: &'b [u8],
+}
+
+/// The blocks of a container, one at a time in one buffer.
+pub struct Blocks<'a> {
+    name: &'a str,
+    sync: [u8; SYNC_BYTES],
+    cursor: Cursor<'a>,
+    unpacker: Unpacker,
+    raw: Vec<u8>,
+}
+
+impl<'a> Blocks<'a> {
+    /// The blocks behind `header` in `bytes`.
+    pub fn new(bytes: &'a [u8], header: &Header, name: &'a str) -> Self {
+        Blocks {
+            name,
+            sync: header.sync,
+            cursor: Cursor::new(bytes, header.size_bytes),
+            unpacker: Unpacker::new(header.codec),
+            raw: Vec::new(),
+        }
+    }
+
+    /// The next block; `None` at the end of the file.
+    pub fn next_block(&mut self) -> Result<Option<Block<'_>>> {
+        if self.cursor.is_at_end() {
+            return Ok(None);
+        }
+        let (records, stored) = self.stored().map_err(|e| broken(self.name, e))?;
+        self.unpacker.unpack(stored, &mut self.raw).map_err(|e| broken(self.name, e))?;
+        Ok(Some(Block { records, raw: &self.raw }))
+    }
+
+    fn stored(&mut self) -> Result<(u64, &'a [u8]), &'static str> {
+        let records = u64::try_from(self.cursor.long()?).map_err(|_| "a block has a negative count of records")?;
+        let stored = self.cursor.bytes()?;
+        if self.cursor.take(SYNC_BYTES)? != self.sync {
+            return Err("a block does not end in the sync marker");
+        }
+        Ok((records, stored))
+    }
+}

@@ -1,0 +1,48 @@
+//! Manifest lists: each manifest's new place (500) and exact new length (501).
+
+use std::collections::HashMap;
+
+use super::{Paths, encrypted};
+use crate::error::Result;
+use crate::format::avro::{Blocks, Cursor, Edits, Patch, Spans, broken, encode_bytes, encode_long, list, open};
+
+/// Where a manifest was written, and its length there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewManifest {
+    /// Its new location.
+    pub path: String,
+    /// Its new length.
+    pub length_bytes: i64,
+}
+
+/// The manifest list `name` with every manifest at its new place. `manifests` is by resolved source path, and has all of them.
+pub fn relocate_list(bytes: &[u8], name: &str, paths: &Paths, manifests: &HashMap<String, NewManifest>) -> Result<Vec<u8>> {
+    let needed: [(&[i32], &str); 2] = [(&[500], "manifest_path"), (&[501], "manifest_length")];
+    let (header, schema) = open(bytes, name, &list::NOTED, &needed)?;
+    let mut patch = Patch::new(bytes, &header, name);
+    let mut blocks = Blocks::new(bytes, &header, name);
+    let (mut spans, mut edits) = (Spans::new(list::COUNT), Edits::default());
+    while let Some(block) = blocks.next_block()? {
+        edits.clear();
+        let mut cursor = Cursor::new(block.raw, 0);
+        for _ in 0..block.records {
+            let damaged = |e| broken(name, e);
+            cursor.record(&schema, &mut spans).map_err(damaged)?;
+            let path = spans.text(&schema, block.raw, list::PATH).map_err(damaged)?.unwrap_or_default();
+            if spans.get(list::KEY).is_there() {
+                return Err(encrypted(path, "the manifest list has key metadata for it"));
+            }
+            let new = manifests.get(&*paths.resolve(path)).ok_or_else(|| broken(name, format!("it names {path:?}, which was not relocated")))?;
+            let first = edits.len();
+            let (place, length) = (spans.get(list::PATH), spans.get(list::LENGTH));
+            edits.replace(place.value, place.end, |out| encode_bytes(out, new.path.as_bytes()));
+            edits.replace(length.value, length.end, |out| encode_long(out, new.length_bytes));
+            edits.sort_from(first);
+        }
+        if !cursor.is_at_end() {
+            return Err(broken(name, "a block holds more than its records"));
+        }
+        patch.add(block.records, block.raw, &edits)?;
+    }
+    patch.finish()
+}
