@@ -7,6 +7,7 @@ pub mod demo;
 mod doctor;
 mod init;
 mod probe;
+mod relocate;
 mod serve;
 mod start;
 
@@ -69,6 +70,9 @@ enum Command {
          lifeboat doctor --data ./lake --json\n\n{EXIT_CODES}"
     ))]
     Doctor(DoctorOptions),
+    /// Write a table's metadata anew for another place: every path, all snapshots, without a JVM
+    #[command(after_help = relocate::help())]
+    Relocate(relocate::RelocateOptions),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -192,6 +196,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(what) => block_on(serve::serve(what.config()?)),
         Command::Init(options) => block_on(init::init(options)),
         Command::Doctor(options) => block_on(doctor::doctor(options.what.config(), options.json)),
+        Command::Relocate(options) => block_on(relocate::relocate(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

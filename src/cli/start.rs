@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::app::{self, App};
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
+use crate::jobs::Relocations;
 use crate::model::CatalogName;
 use crate::server::{self, Auth, Served, ServedCatalog, ServerSettings, TlsFiles, TokenRule, TokensFile};
 use crate::storage::Storage;
@@ -47,6 +48,12 @@ pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str
 /// What a server would serve, with its databases opened and migrated: for commands that look at it.
 pub(super) async fn open(config: &Config) -> Result<App> {
     app::build(config).await
+}
+
+/// What relocates with the storage and catalogs of a configuration.
+pub(super) async fn relocations(config: &Config) -> Result<Relocations> {
+    let app = app::build(config).await?;
+    Ok(Relocations::new(app.storage, app.catalogs.into_iter().map(|(name, catalog)| (name, catalog.stack)).collect()))
 }
 
 /// Storage as the configuration says.

@@ -157,6 +157,16 @@ impl LocationMap {
         pairs.chain(aliases).collect()
     }
 
+    /// The prefixes that are mapped, as they were written.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().map(|pair| pair.from.written.as_str())
+    }
+
+    /// The prefixes that they are mapped to, as they were written.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().map(|pair| pair.to.written.as_str())
+    }
+
     /// Whether it has no pair at all.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()

@@ -1,5 +1,7 @@
-//! Work in the background: what may be begun again at any time, and is, until it is done.
+//! Work in the background, and work that users start: each step may be cut off and begun again.
 
 mod purge;
+mod relocation;
 
 pub use purge::PurgeWorker;
+pub use relocation::{PrefixPair, RelocationRequest, Relocations};

@@ -6,16 +6,22 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
-use super::{Listed, Location, check_size};
+use super::{Found, Listed, Location, check_size};
 use crate::error::{Error, Kind, Result};
 
+/// Files that a listing hands over together.
+const BATCH_COUNT: usize = 1000;
+/// Batches that wait for whoever listens.
+const BATCHES_WAITING: usize = 4;
 /// Files in the making begin with this; no listing shows them.
 const UNFINISHED: &str = ".lifeboat-unfinished-";
 
-pub(super) async fn read(path: PathBuf, size_bytes_max: u64) -> Result<Bytes> {
+pub(super) async fn read(path: PathBuf, size_bytes_max: u64) -> Result<(Bytes, Found)> {
     blocking(move || {
         // asked before it is opened: a pipe would block there, and a device has no end
         let metadata = fs::metadata(&path).map_err(failure)?;
@@ -30,9 +36,20 @@ pub(super) async fn read(path: PathBuf, size_bytes_max: u64) -> Result<Bytes> {
         let file = File::open(&path).map_err(failure)?;
         file.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failure)?;
         check_size(bytes.len() as u64, size_bytes_max)?;
-        Ok(Bytes::from(bytes))
+        let found = found(&metadata);
+        // somebody writes it right now: what was read is neither the one nor the other
+        if bytes.len() as u64 != found.size_bytes {
+            return Err(Error::new(Kind::Unavailable, format!("{} changed while it was read", path.display())));
+        }
+        Ok((Bytes::from(bytes), found))
     })
     .await
+}
+
+fn found(metadata: &fs::Metadata) -> Found {
+    let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let etag = changed.map(|changed| format!("{:x}-{:x}", changed.as_nanos(), metadata.len()));
+    Found { size_bytes: metadata.len(), etag }
 }
 
 pub(super) async fn write_new(path: PathBuf, bytes: Bytes) -> Result<()> {
@@ -49,9 +66,9 @@ pub(super) async fn write_new(path: PathBuf, bytes: Bytes) -> Result<()> {
     .await
 }
 
-pub(super) async fn size_bytes(path: PathBuf) -> Result<Option<u64>> {
+pub(super) async fn look(path: PathBuf) -> Result<Option<Found>> {
     blocking(move || match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+        Ok(metadata) if metadata.is_file() => Ok(Some(found(&metadata))),
         Ok(_) => Ok(None),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(failure(e)),
@@ -68,9 +85,14 @@ pub(super) async fn delete(path: PathBuf) -> Result<()> {
     .await
 }
 
-pub(super) async fn list(prefix: Location, root: PathBuf, count_max: usize) -> Result<Vec<Listed>> {
-    blocking(move || {
-        let mut found = Vec::new();
+pub(super) async fn list(
+    prefix: Location,
+    root: PathBuf,
+    mut each: impl FnMut(Listed) -> Result<()> + Send,
+) -> Result<()> {
+    let (sender, mut batches) = mpsc::channel(BATCHES_WAITING);
+    let walk = blocking(move || {
+        let mut batch = Vec::new();
         let mut folders = vec![root.clone()];
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
@@ -84,16 +106,24 @@ pub(super) async fn list(prefix: Location, root: PathBuf, count_max: usize) -> R
                 if kind.is_dir() {
                     folders.push(entry.path());
                 } else if kind.is_file() && !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                    found.extend(listed(&prefix, &root, &entry.path())?);
-                    if found.len() > count_max {
-                        return Err(Error::new(Kind::Unprocessable, format!("more than {count_max} files")));
-                    }
+                    batch.extend(listed(&prefix, &root, &entry.path())?);
+                }
+                if batch.len() >= BATCH_COUNT && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
+                    return Ok(()); // whoever listens has heard enough
                 }
             }
         }
-        Ok(found)
-    })
-    .await
+        let _ = sender.blocking_send(batch);
+        Ok(())
+    });
+    let listen = async move {
+        while let Some(batch) = batches.recv().await {
+            batch.into_iter().try_for_each(&mut each)?;
+        }
+        Ok(())
+    };
+    let (walked, heard) = tokio::join!(walk, listen);
+    heard.and(walked)
 }
 
 /// Removes the folders at and below `root` that hold nothing. Links are left alone, and so is what gets its first file meanwhile.

@@ -34,6 +34,15 @@ pub struct Listed {
     pub size_bytes: u64,
 }
 
+/// What a store says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Another one whenever its bytes may be others: the store's ETag, or a local file's size and time of change.
+    pub etag: Option<String>,
+}
+
 /// Everything that can be read and written, by location.
 #[derive(Debug)]
 pub struct Storage {
@@ -49,6 +58,11 @@ impl Storage {
 
     /// The whole file. [`Kind::NotFound`] names the location; more than `size_bytes_max` is refused before it is read.
     pub async fn read(&self, location: &Location, size_bytes_max: u64) -> Result<Bytes> {
+        Ok(self.fetch(location, size_bytes_max).await?.0)
+    }
+
+    /// The whole file, with what the store says of it.
+    pub async fn fetch(&self, location: &Location, size_bytes_max: u64) -> Result<(Bytes, Found)> {
         match location.place()? {
             Place::Local(path) => local::read(path, size_bytes_max).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.read(&key, size_bytes_max).await,
@@ -67,9 +81,14 @@ impl Storage {
 
     /// The size of the file, or `None` where there is none.
     pub async fn size_bytes(&self, location: &Location) -> Result<Option<u64>> {
+        Ok(self.look(location).await?.map(|found| found.size_bytes))
+    }
+
+    /// What the store says of a file, or `None` where there is none.
+    pub async fn look(&self, location: &Location) -> Result<Option<Found>> {
         match location.place()? {
-            Place::Local(path) => local::size_bytes(path).await,
-            Place::Object { bucket, key } => self.bucket(location, &bucket)?.size_bytes(&key).await,
+            Place::Local(path) => local::look(path).await,
+            Place::Object { bucket, key } => self.bucket(location, &bucket)?.look(&key).await,
         }
         .map_err(|e| e.context(format!("looking at {location}")))
     }
@@ -103,9 +122,33 @@ impl Storage {
 
     /// The files below a prefix (a folder), at most `count_max` of them, in no order. No such folder: an empty list.
     pub async fn list(&self, prefix: &Location, count_max: usize) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        let each = |file| {
+            found.push(file);
+            Ok(())
+        };
+        self.list_each(prefix, count_max, each).await?;
+        Ok(found)
+    }
+
+    /// Calls `each` with the files below a prefix as they are found, as [`Storage::list`] does; the listing is never held as a whole.
+    pub async fn list_each(
+        &self,
+        prefix: &Location,
+        count_max: usize,
+        mut each: impl FnMut(Listed) -> Result<()> + Send,
+    ) -> Result<()> {
+        let mut count = 0;
+        let counted = |file| {
+            count += 1;
+            if count > count_max {
+                return Err(Error::new(Kind::Unprocessable, format!("more than {count_max} files")));
+            }
+            each(file)
+        };
         match prefix.place()? {
-            Place::Local(path) => local::list(prefix.clone(), path, count_max).await,
-            Place::Object { bucket, key } => self.bucket(prefix, &bucket)?.list(prefix, &key, count_max).await,
+            Place::Local(path) => local::list(prefix.clone(), path, counted).await,
+            Place::Object { bucket, key } => self.bucket(prefix, &bucket)?.list(prefix, &key, counted).await,
         }
         .map_err(|e| e.context(format!("listing {prefix}")))
     }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use super::{Listed, Location, check_size};
+use super::{Found, Listed, Location, check_size};
 use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
 
@@ -32,7 +32,6 @@ pub struct StoreSettings {
 /// One bucket's client.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    name: String,
     store: AmazonS3,
 }
 
@@ -55,13 +54,14 @@ impl Bucket {
             }
         }
         let store = builder.build().map_err(failure)?;
-        Ok(Bucket { name: name.to_owned(), store })
+        Ok(Bucket { store })
     }
 
-    pub(super) async fn read(&self, key: &str, size_bytes_max: u64) -> Result<Bytes> {
+    pub(super) async fn read(&self, key: &str, size_bytes_max: u64) -> Result<(Bytes, Found)> {
         let found = self.store.get(&path(key)?).await.map_err(failure)?;
         check_size(found.meta.size, size_bytes_max)?;
-        found.bytes().await.map_err(failure)
+        let described = described(&found.meta);
+        Ok((found.bytes().await.map_err(failure)?, described))
     }
 
     pub(super) async fn write_new(&self, key: &str, bytes: Bytes) -> Result<()> {
@@ -70,9 +70,9 @@ impl Bucket {
         Ok(())
     }
 
-    pub(super) async fn size_bytes(&self, key: &str) -> Result<Option<u64>> {
+    pub(super) async fn look(&self, key: &str) -> Result<Option<Found>> {
         match self.store.head(&path(key)?).await {
-            Ok(found) => Ok(Some(found.size)),
+            Ok(found) => Ok(Some(described(&found))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(failure(e)),
         }
@@ -85,20 +85,25 @@ impl Bucket {
         }
     }
 
-    pub(super) async fn list(&self, prefix: &Location, key: &str, count_max: usize) -> Result<Vec<Listed>> {
+    pub(super) async fn list(
+        &self,
+        prefix: &Location,
+        key: &str,
+        mut each: impl FnMut(Listed) -> Result<()> + Send,
+    ) -> Result<()> {
         let below = path(key)?;
-        let mut found = Vec::new();
         let mut listing = self.store.list(Some(&below));
         while let Some(object) = listing.try_next().await.map_err(failure)? {
             let key = object.location.as_ref();
             let rest = key.strip_prefix(below.as_ref()).unwrap_or(key).trim_start_matches('/');
-            found.push(Listed { location: prefix.join(rest), size_bytes: object.size });
-            if found.len() > count_max {
-                return Err(Error::new(Kind::Unprocessable, format!("more than {count_max} files in {}", self.name)));
-            }
+            each(Listed { location: prefix.join(rest), size_bytes: object.size })?;
         }
-        Ok(found)
+        Ok(())
     }
+}
+
+fn described(object: &ObjectMeta) -> Found {
+    Found { size_bytes: object.size, etag: object.e_tag.clone() }
 }
 
 fn path(key: &str) -> Result<Path> {
@@ -150,7 +155,7 @@ mod tests {
             path_style: true,
         };
         let bucket = Bucket::open("lake", Some(&settings)).unwrap();
-        assert_eq!(bucket.size_bytes("a/b").await.unwrap(), None);
+        assert_eq!(bucket.look("a/b").await.unwrap(), None);
         assert!(store.join().unwrap().starts_with("HEAD /lake/a/b "));
     }
 }

@@ -1,3 +1,4 @@
 //! One whole table in storage: everything that its metadata leads to.
 
 pub mod purge;
+pub mod relocate;

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{self, Status};
-use crate::storage::{Location, Storage};
 use crate::format::metadata::PATH_PROPERTIES;
+use crate::storage::{Location, Storage};
 use crate::upstream::pointer::unpack;
 
 /// The largest metadata file, manifest list or manifest that is read.

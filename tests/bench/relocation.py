@@ -294,7 +294,7 @@ def add_patch_speed(rows, table, work):
     folder.mkdir()
     for manifest in table.manifests():
         (folder / manifest.name).hardlink_to(manifest)
-    command = ["cargo", "run", "--release", "--locked", "--quiet", "--example", "patch_speed", "--", str(folder)]
+    command = ["cargo", "run", "--release", "--locked", "--quiet", "--example", "patch_speed", "--", str(folder), f"file:{TABLES}", "s3://standby/bench"]
     measured = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
     rows.add(f"patch the deflate manifests of {table.files:,} data files, beside decompressing and compressing them only, one core",
              f"{measured['ratio']:.2f} × ({measured['patch_seconds']:.2f} s, codec {measured['codec_seconds']:.2f} s; "

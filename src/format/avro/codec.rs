@@ -42,20 +42,16 @@ impl Codec {
     }
 }
 
-/// Unpacks blocks, into buffers that are used again.
+/// Unpacks blocks, with memory that is used again.
+#[derive(Default)]
 pub(super) struct Unpacker {
-    codec: Codec,
     deflate: Option<Decompressor>,
 }
 
 impl Unpacker {
-    pub(super) fn new(codec: Codec) -> Self {
-        Unpacker { codec, deflate: (codec == Codec::Deflate).then(Decompressor::new) }
-    }
-
     /// Fills `raw` with what `stored` unpacks to.
-    pub(super) fn unpack(&mut self, stored: &[u8], raw: &mut Vec<u8>) -> Result<(), Damage> {
-        match self.codec {
+    pub(super) fn unpack(&mut self, codec: Codec, stored: &[u8], raw: &mut Vec<u8>) -> Result<(), Damage> {
+        match codec {
             Codec::Null => {
                 raw.clear();
                 raw.extend_from_slice(stored);
@@ -116,22 +112,18 @@ fn unpack_snappy(stored: &[u8], raw: &mut Vec<u8>) -> Result<(), Damage> {
     if crc32fast::hash(raw) == u32::from_be_bytes(*crc) { Ok(()) } else { Err(damaged()) }
 }
 
-/// Packs blocks.
+/// Packs blocks, with memory that is used again.
+#[derive(Default)]
 pub(super) struct Packer {
-    codec: Codec,
     deflate: Option<Compressor>,
     zstd: Option<zstd::bulk::Compressor<'static>>,
     packed: Vec<u8>,
 }
 
 impl Packer {
-    pub(super) fn new(codec: Codec) -> Self {
-        Packer { codec, deflate: None, zstd: None, packed: Vec::new() }
-    }
-
     /// What `raw` packs to.
-    pub(super) fn pack<'a>(&'a mut self, raw: &'a [u8]) -> Result<&'a [u8], Damage> {
-        match self.codec {
+    pub(super) fn pack<'a>(&'a mut self, codec: Codec, raw: &'a [u8]) -> Result<&'a [u8], Damage> {
+        match codec {
             Codec::Null => return Ok(raw),
             Codec::Deflate => {
                 let level = CompressionLvl::new(DEFLATE_LEVEL).map_err(|e| format!("{e:?}"))?;
@@ -168,9 +160,9 @@ mod tests {
     fn every_codec_gives_back_what_it_got() {
         let noise: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for codec in ALL {
-            let (mut packer, mut unpacker, mut raw) = (Packer::new(codec), Unpacker::new(codec), Vec::new());
+            let (mut packer, mut unpacker, mut raw) = (Packer::default(), Unpacker::default(), Vec::new());
             for block in [&b""[..], b"abc", &[7; 1_000_000], &noise] {
-                unpacker.unpack(packer.pack(block).unwrap(), &mut raw).unwrap();
+                unpacker.unpack(codec, packer.pack(codec, block).unwrap(), &mut raw).unwrap();
                 assert!(raw == block, "{codec:?} of {} bytes", block.len());
             }
         }
@@ -179,10 +171,10 @@ mod tests {
     #[test]
     fn damage_is_an_error() {
         for codec in [Codec::Deflate, Codec::Zstandard, Codec::Snappy] {
-            let packed = Packer::new(codec).pack(&[7; 10_000]).unwrap().to_vec();
+            let packed = Packer::default().pack(codec, &[7; 10_000]).unwrap().to_vec();
             let mut raw = Vec::new();
             for end in 0..packed.len() {
-                assert!(Unpacker::new(codec).unpack(&packed[..end], &mut raw).is_err(), "{codec:?} cut at {end}");
+                assert!(Unpacker::default().unpack(codec, &packed[..end], &mut raw).is_err(), "{codec:?} cut at {end}");
             }
         }
     }

@@ -1,7 +1,5 @@
 //! The object container: a header with the writer's schema, then blocks of records between sync markers (Avro 1.12, "Object Container Files").
 
-use std::collections::BTreeMap;
-
 use super::broken;
 use super::codec::{Codec, Unpacker};
 use super::walk::Cursor;
@@ -26,8 +24,6 @@ pub struct Header {
     pub schema: serde_json::Value,
     /// How blocks are compressed.
     pub codec: Codec,
-    /// What else the writer said, `avro.` keys excepted. What is no text is left out.
-    pub properties: BTreeMap<String, String>,
     /// The header's size with its sync marker: where the blocks begin.
     pub size_bytes: usize,
     /// The marker behind every block.
@@ -51,25 +47,22 @@ impl Header {
         let schema = find("avro.schema").ok_or_else(|| broken(name, "it has no schema"))?;
         let codec = find("avro.codec").map_or(Ok("null"), std::str::from_utf8);
         let codec = codec.map_err(|_| broken(name, "its codec is no text"))?;
-        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
         Ok(Header {
             schema: serde_json::from_slice(schema).map_err(|e| broken(name, format!("its schema is no JSON: {e}")))?,
             codec: Codec::named(codec).ok_or_else(|| {
                 broken(name, format!("its codec {codec:?} is unknown; null, deflate, zstandard and snappy are spoken"))
             })?,
-            properties: entries
-                .iter()
-                .filter_map(|(key, value)| Some((text(key)?, text(value)?)))
-                .filter(|(key, _)| !key.starts_with("avro."))
-                .collect(),
             size_bytes: cursor.at(),
             sync: sync.try_into().map_err(|_| broken(name, "it ends in its header"))?,
         })
     }
 }
 
+/// A key of the header's map and its value.
+type HeaderEntry<'a> = (&'a [u8], &'a [u8]);
+
 /// The pairs of the header's map.
-fn entries<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(&'a [u8], &'a [u8])>, &'static str> {
+fn entries<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<HeaderEntry<'a>>, &'static str> {
     let mut entries = Vec::new();
     loop {
         let mut count = cursor.long()?;
@@ -98,25 +91,26 @@ pub struct Block<'b> {
     pub raw: &'b [u8],
 }
 
-/// The blocks of a container, one at a time in one buffer.
-pub struct Blocks<'a> {
-    name: &'a str,
-    sync: [u8; SYNC_BYTES],
-    cursor: Cursor<'a>,
+/// What unpacking blocks takes, to be used again.
+#[derive(Default)]
+pub struct UnpackScratch {
     unpacker: Unpacker,
     raw: Vec<u8>,
 }
 
+/// The blocks of a container, one at a time in one buffer.
+pub struct Blocks<'a> {
+    name: &'a str,
+    sync: [u8; SYNC_BYTES],
+    codec: Codec,
+    cursor: Cursor<'a>,
+    scratch: &'a mut UnpackScratch,
+}
+
 impl<'a> Blocks<'a> {
     /// The blocks behind `header` in `bytes`.
-    pub fn new(bytes: &'a [u8], header: &Header, name: &'a str) -> Self {
-        Blocks {
-            name,
-            sync: header.sync,
-            cursor: Cursor::new(bytes, header.size_bytes),
-            unpacker: Unpacker::new(header.codec),
-            raw: Vec::new(),
-        }
+    pub fn new(bytes: &'a [u8], header: &Header, name: &'a str, scratch: &'a mut UnpackScratch) -> Self {
+        Blocks { name, sync: header.sync, codec: header.codec, cursor: Cursor::new(bytes, header.size_bytes), scratch }
     }
 
     /// The next block; `None` at the end of the file.
@@ -125,8 +119,9 @@ impl<'a> Blocks<'a> {
             return Ok(None);
         }
         let (records, stored) = self.stored().map_err(|e| broken(self.name, e))?;
-        self.unpacker.unpack(stored, &mut self.raw).map_err(|e| broken(self.name, e))?;
-        Ok(Some(Block { records, raw: &self.raw }))
+        let UnpackScratch { unpacker, raw } = &mut *self.scratch;
+        unpacker.unpack(self.codec, stored, raw).map_err(|e| broken(self.name, e))?;
+        Ok(Some(Block { records, raw }))
     }
 
     fn stored(&mut self) -> Result<(u64, &'a [u8]), &'static str> {

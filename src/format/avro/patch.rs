@@ -3,9 +3,9 @@
 //! Blocks keep their bounds where they are large enough; small ones (some writers make one a record) are joined. Without compression joining saves
 //! nothing, so then every block keeps its bounds, and the file is the source's but for the edits and the lengths that follow from them.
 
-use super::codec::{Codec, Packer};
-use super::container::Header;
 use super::broken;
+use super::codec::{Codec, Packer};
+use super::container::{Blocks, Header, UnpackScratch};
 use crate::error::Result;
 
 /// A block that is smaller than this is joined with the next one.
@@ -58,10 +58,36 @@ impl Edits {
         }
     }
 
+    /// The bytes `start..end` with the one edit that is inside of them.
+    pub fn applied(&self, raw: &[u8], start: usize, end: usize, edit: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some((from, to, text, text_end)) = self.places.get(edit) {
+            out.extend_from_slice(raw.get(start..*from).unwrap_or_default());
+            out.extend_from_slice(self.texts.get(*text..*text_end).unwrap_or_default());
+            out.extend_from_slice(raw.get(*to..end).unwrap_or_default());
+        }
+        out
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.places.len()
     }
+}
+
+/// Memory that is used again from file to file: pages of new memory cost more than what is done with them.
+#[derive(Default)]
+pub struct Scratch {
+    pub(in crate::format) unpack: UnpackScratch,
+    pub(in crate::format) pack: PackScratch,
+    pub(in crate::format) edits: Edits,
+}
+
+/// What packing blocks takes, to be used again.
+#[derive(Default)]
+pub struct PackScratch {
+    packer: Packer,
+    block: Vec<u8>,
 }
 
 /// A container in the making.
@@ -70,31 +96,31 @@ pub struct Patch<'a> {
     out: Vec<u8>,
     sync: [u8; 16],
     codec: Codec,
-    packer: Packer,
-    block: Vec<u8>,
+    scratch: &'a mut PackScratch,
     records: u64,
 }
 
 impl<'a> Patch<'a> {
     /// Begins with the header of `source` as it is.
-    pub fn new(source: &[u8], header: &Header, name: &'a str) -> Self {
+    pub fn new(source: &[u8], header: &Header, name: &'a str, scratch: &'a mut PackScratch) -> Self {
         let mut out = Vec::with_capacity(source.len() + source.len() / 4);
         out.extend_from_slice(source.get(..header.size_bytes).unwrap_or_default());
-        let packer = Packer::new(header.codec);
-        Patch { name, out, sync: header.sync, codec: header.codec, packer, block: Vec::new(), records: 0 }
+        scratch.block.clear();
+        Patch { name, out, sync: header.sync, codec: header.codec, scratch, records: 0 }
     }
 
     /// Adds the records of a block with edits, which are in the order of their places.
     pub fn add(&mut self, records: u64, raw: &[u8], edits: &Edits) -> Result<()> {
+        let block = &mut self.scratch.block;
         let mut copied = 0;
         for (start, end, from, to) in &edits.places {
-            self.block.extend_from_slice(raw.get(copied..*start).unwrap_or_default());
-            self.block.extend_from_slice(edits.texts.get(*from..*to).unwrap_or_default());
+            block.extend_from_slice(raw.get(copied..*start).unwrap_or_default());
+            block.extend_from_slice(edits.texts.get(*from..*to).unwrap_or_default());
             copied = *end;
         }
-        self.block.extend_from_slice(raw.get(copied..).unwrap_or_default());
+        block.extend_from_slice(raw.get(copied..).unwrap_or_default());
         self.records += records;
-        if self.codec == Codec::Null || self.block.len() >= BLOCK_BYTES_MIN { self.close() } else { Ok(()) }
+        if self.codec == Codec::Null || block.len() >= BLOCK_BYTES_MIN { self.close() } else { Ok(()) }
     }
 
     /// The whole file.
@@ -106,12 +132,29 @@ impl<'a> Patch<'a> {
     }
 
     fn close(&mut self) -> Result<()> {
-        let packed = self.packer.pack(&self.block).map_err(|e| broken(self.name, e))?;
+        let PackScratch { packer, block } = &mut *self.scratch;
+        let packed = packer.pack(self.codec, block).map_err(|e| broken(self.name, e))?;
         encode_long(&mut self.out, self.records as i64);
         encode_bytes(&mut self.out, packed);
         self.out.extend_from_slice(&self.sync);
-        self.block.clear();
+        block.clear();
         self.records = 0;
         Ok(())
     }
+}
+
+/// The container `name` with its blocks unpacked and packed again and nothing else done: what every patch takes at least, for benchmarks.
+pub fn repack(bytes: &[u8], name: &str, scratch: &mut Scratch) -> Result<Vec<u8>> {
+    let header = Header::read(bytes, name)?;
+    let Scratch { unpack, pack, .. } = scratch;
+    let mut blocks = Blocks::new(bytes, &header, name, unpack);
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 4);
+    out.extend_from_slice(bytes.get(..header.size_bytes).unwrap_or_default());
+    while let Some(block) = blocks.next_block()? {
+        let packed = pack.packer.pack(header.codec, block.raw).map_err(|e| broken(name, e))?;
+        encode_long(&mut out, block.records as i64);
+        encode_bytes(&mut out, packed);
+        out.extend_from_slice(&header.sync);
+    }
+    Ok(out)
 }

@@ -5,10 +5,10 @@
 //! list: whoever deletes or copies by these lists must have all of it. Getting the bytes, and what is done with the
 //! paths, is for the callers.
 
-use super::container::{Blocks, Header};
+use super::broken;
+use super::container::{Blocks, Header, UnpackScratch};
 use super::schema::{Schema, Slot};
 use super::walk::{Cursor, Spans};
-use super::broken;
 use crate::error::{Error, Result};
 
 /// A manifest list's fields that we look at, by slot.
@@ -147,7 +147,12 @@ pub fn for_each_entry(bytes: &[u8], name: &str, mut each: impl FnMut(Entry<'_>) 
 
 /// One entry from its noted fields.
 #[inline]
-pub(in crate::format) fn read_entry<'a>(schema: &Schema, raw: &'a [u8], spans: &Spans, name: &str) -> Result<Entry<'a>> {
+pub(in crate::format) fn read_entry<'a>(
+    schema: &Schema,
+    raw: &'a [u8],
+    spans: &Spans,
+    name: &str,
+) -> Result<Entry<'a>> {
     let path = needed(spans.text(schema, raw, entry::PATH), "file_path", name)?;
     if path.is_empty() {
         return Err(without("file_path", name));
@@ -179,7 +184,12 @@ pub(in crate::format) fn read_entry<'a>(schema: &Schema, raw: &'a [u8], spans: &
 type Noted<'n> = (&'n [(&'n [i32], Slot)], usize, &'n [(&'n [i32], &'n str)]);
 
 /// Opens a container and checks that the needed fields are there.
-pub(in crate::format) fn open(bytes: &[u8], name: &str, noted: &[(&[i32], Slot)], needed: &[(&[i32], &str)]) -> Result<(Header, Schema)> {
+pub(in crate::format) fn open(
+    bytes: &[u8],
+    name: &str,
+    noted: &[(&[i32], Slot)],
+    needed: &[(&[i32], &str)],
+) -> Result<(Header, Schema)> {
     let header = Header::read(bytes, name)?;
     let schema = Schema::compile(&header.schema, noted).map_err(|e| broken(name, e))?;
     for (path, what) in needed {
@@ -191,9 +201,15 @@ pub(in crate::format) fn open(bytes: &[u8], name: &str, noted: &[(&[i32], Slot)]
     Ok((header, schema))
 }
 
-fn records(bytes: &[u8], name: &str, (noted, count, needed): Noted<'_>, mut each: impl FnMut(&Schema, &[u8], &Spans) -> Result<()>) -> Result<()> {
+fn records(
+    bytes: &[u8],
+    name: &str,
+    (noted, count, needed): Noted<'_>,
+    mut each: impl FnMut(&Schema, &[u8], &Spans) -> Result<()>,
+) -> Result<()> {
     let (header, schema) = open(bytes, name, noted, needed)?;
-    let mut blocks = Blocks::new(bytes, &header, name);
+    let mut scratch = UnpackScratch::default();
+    let mut blocks = Blocks::new(bytes, &header, name, &mut scratch);
     let mut spans = Spans::new(count);
     while let Some(block) = blocks.next_block()? {
         let mut cursor = Cursor::new(block.raw, 0);

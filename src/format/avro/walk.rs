@@ -114,16 +114,23 @@ impl<'a> Cursor<'a> {
             Node::Record(fields) => fields.iter().try_for_each(|field| self.skip(schema, field.node, depth)),
             Node::Array(items) if schema.is_empty(*items) => self.blocks(|_| Ok(()), false),
             Node::Array(items) => self.blocks(|cursor| cursor.skip(schema, *items, depth), true),
-            Node::Map(values) => self.blocks(|cursor| {
-                cursor.bytes()?;
-                cursor.skip(schema, *values, depth)
-            }, true),
+            Node::Map(values) => self.blocks(
+                |cursor| {
+                    cursor.bytes()?;
+                    cursor.skip(schema, *values, depth)
+                },
+                true,
+            ),
             _ => self.skip(schema, node, depth),
         }
     }
 
     /// Runs over the items of an array or map; items without bytes are only counted, whatever the count.
-    fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), Damage>, have_bytes: bool) -> Result<(), Damage> {
+    fn blocks(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), Damage>,
+        have_bytes: bool,
+    ) -> Result<(), Damage> {
         loop {
             let count = self.block()?;
             if count == 0 {
@@ -273,23 +280,26 @@ pub fn pairs(schema: &Schema, raw: &[u8], span: Span, ids: (i32, i32)) -> Result
     let Some(node) = span.node else { return Ok(found) };
     let Node::Array(item) = schema.node(node) else { return Err("a map is no array of pairs") };
     let Node::Record(fields) = schema.node(*item) else { return Err("a map is no array of pairs") };
-    Cursor::new(raw, span.value).blocks(|cursor| {
-        let mut pair = PairSpan { start: cursor.at, end: 0, key: 0, value: 0, value_end: 0 };
-        for field in fields {
-            let start = cursor.at;
-            cursor.skip(schema, field.node, 0)?;
-            if field.id == Some(ids.0) {
-                if !matches!(schema.node(field.node), Node::Varint) {
-                    return Err("a map's key is no number");
+    Cursor::new(raw, span.value).blocks(
+        |cursor| {
+            let mut pair = PairSpan { start: cursor.at, end: 0, key: 0, value: 0, value_end: 0 };
+            for field in fields {
+                let start = cursor.at;
+                cursor.skip(schema, field.node, 0)?;
+                if field.id == Some(ids.0) {
+                    if !matches!(schema.node(field.node), Node::Varint) {
+                        return Err("a map's key is no number");
+                    }
+                    pair.key = Cursor::new(raw, start).long()?;
+                } else if field.id == Some(ids.1) {
+                    (pair.value, pair.value_end) = (start, cursor.at);
                 }
-                pair.key = Cursor::new(raw, start).long()?;
-            } else if field.id == Some(ids.1) {
-                (pair.value, pair.value_end) = (start, cursor.at);
             }
-        }
-        pair.end = cursor.at;
-        found.push(pair);
-        Ok(())
-    }, !schema.is_empty(*item))?;
+            pair.end = cursor.at;
+            found.push(pair);
+            Ok(())
+        },
+        !schema.is_empty(*item),
+    )?;
     Ok(found)
 }

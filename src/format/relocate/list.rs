@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Paths, encrypted};
 use crate::error::Result;
-use crate::format::avro::{Blocks, Cursor, Edits, Patch, Spans, broken, encode_bytes, encode_long, list, open};
+use crate::format::avro::{Blocks, Cursor, Patch, Scratch, Spans, broken, encode_bytes, encode_long, list, open};
 
 /// Where a manifest was written, and its length there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +16,18 @@ pub struct NewManifest {
 }
 
 /// The manifest list `name` with every manifest at its new place. `manifests` is by resolved source path, and has all of them.
-pub fn relocate_list(bytes: &[u8], name: &str, paths: &Paths, manifests: &HashMap<String, NewManifest>) -> Result<Vec<u8>> {
+pub fn relocate_list(
+    bytes: &[u8],
+    name: &str,
+    paths: &Paths,
+    manifests: &HashMap<String, NewManifest>,
+) -> Result<Vec<u8>> {
     let needed: [(&[i32], &str); 2] = [(&[500], "manifest_path"), (&[501], "manifest_length")];
     let (header, schema) = open(bytes, name, &list::NOTED, &needed)?;
-    let mut patch = Patch::new(bytes, &header, name);
-    let mut blocks = Blocks::new(bytes, &header, name);
-    let (mut spans, mut edits) = (Spans::new(list::COUNT), Edits::default());
+    let Scratch { mut unpack, mut pack, mut edits } = Scratch::default();
+    let mut patch = Patch::new(bytes, &header, name, &mut pack);
+    let mut blocks = Blocks::new(bytes, &header, name, &mut unpack);
+    let mut spans = Spans::new(list::COUNT);
     while let Some(block) = blocks.next_block()? {
         edits.clear();
         let mut cursor = Cursor::new(block.raw, 0);
@@ -32,7 +38,9 @@ pub fn relocate_list(bytes: &[u8], name: &str, paths: &Paths, manifests: &HashMa
             if spans.get(list::KEY).is_there() {
                 return Err(encrypted(path, "the manifest list has key metadata for it"));
             }
-            let new = manifests.get(&*paths.resolve(path)).ok_or_else(|| broken(name, format!("it names {path:?}, which was not relocated")))?;
+            let new = manifests
+                .get(&*paths.resolve(path))
+                .ok_or_else(|| broken(name, format!("it names {path:?}, which was not relocated")))?;
             let first = edits.len();
             let (place, length) = (spans.get(list::PATH), spans.get(list::LENGTH));
             edits.replace(place.value, place.end, |out| encode_bytes(out, new.path.as_bytes()));

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use super::{DELETED_PATH_ID, Paths, encrypted};
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{
-    Blocks, Content, Cursor, Edits, Entry, PairSpan, Patch, Schema, Span, Spans, Status, broken, encode_bytes, encode_long, entry, for_each_entry, open, pairs,
-    read_entry,
+    Blocks, Content, Cursor, Edits, Entry, PairSpan, Patch, Schema, Scratch, Span, Spans, Status, broken, encode_bytes,
+    encode_long, entry, for_each_entry, open, pairs, read_entry,
 };
 
 /// A live position-delete file or deletion vector that a manifest names: it holds paths, so it is written anew before its manifest.
@@ -82,7 +82,11 @@ pub fn position_deletes(bytes: &[u8], name: &str) -> Result<Vec<DeleteFile>> {
         if entry.is_encrypted {
             return Err(encrypted(entry.path, "it has key metadata"));
         }
-        found.push(DeleteFile { path: entry.path.to_owned(), size_bytes: entry.size_bytes, format: delete_format(&entry)? });
+        found.push(DeleteFile {
+            path: entry.path.to_owned(),
+            size_bytes: entry.size_bytes,
+            format: delete_format(&entry)?,
+        });
         Ok(())
     })?;
     // one Puffin file holds many deletion vectors
@@ -108,13 +112,20 @@ fn delete_format(entry: &Entry<'_>) -> Result<DeleteFormat> {
 }
 
 /// The manifest `name` with every path at its new place. `deletes` is by the path as the manifest spells it, and has all of [`position_deletes`].
-pub fn relocate_manifest(bytes: &[u8], name: &str, paths: &Paths, deletes: &HashMap<String, NewDelete>) -> Result<Patched> {
+pub fn relocate_manifest(
+    bytes: &[u8],
+    name: &str,
+    paths: &Paths,
+    deletes: &HashMap<String, NewDelete>,
+    scratch: &mut Scratch,
+) -> Result<Patched> {
     let needed: [(&[i32], &str); 4] =
         [(&[0], "status"), (&[2], "data_file"), (&[2, 100], "file_path"), (&[2, 104], "file_size_in_bytes")];
     let (header, schema) = open(bytes, name, &entry::NOTED, &needed)?;
-    let mut patch = Patch::new(bytes, &header, name);
-    let mut blocks = Blocks::new(bytes, &header, name);
-    let mut patcher = Patcher { name, schema: &schema, paths, deletes, edits: Edits::default(), patched: Patched::empty() };
+    let Scratch { unpack, pack, edits } = scratch;
+    let mut patch = Patch::new(bytes, &header, name, pack);
+    let mut blocks = Blocks::new(bytes, &header, name, unpack);
+    let mut patcher = Patcher { name, schema: &schema, paths, deletes, edits, patched: Patched::empty() };
     let mut spans = Spans::new(entry::COUNT);
     while let Some(block) = blocks.next_block()? {
         patcher.edits.clear();
@@ -128,7 +139,7 @@ pub fn relocate_manifest(bytes: &[u8], name: &str, paths: &Paths, deletes: &Hash
         if !cursor.is_at_end() {
             return Err(broken(name, "a block holds more than its records"));
         }
-        patch.add(block.records, block.raw, &patcher.edits)?;
+        patch.add(block.records, block.raw, patcher.edits)?;
         patcher.patched.entries += block.records;
     }
     Ok(Patched { bytes: patch.finish()?, ..patcher.patched })
@@ -145,7 +156,7 @@ struct Patcher<'a> {
     schema: &'a Schema,
     paths: &'a Paths,
     deletes: &'a HashMap<String, NewDelete>,
-    edits: Edits,
+    edits: &'a mut Edits,
     patched: Patched,
 }
 
@@ -185,7 +196,9 @@ impl Patcher<'_> {
     /// A delete file that was written anew: its new place, size and what follows from it.
     fn rewritten(&mut self, entry: &Entry<'_>, spans: &Spans) -> Result<()> {
         let (path, deletes) = (entry.path, self.deletes);
-        let new = deletes.get(path).ok_or_else(|| broken(self.name, format!("it names the deletes {path:?}, which were not relocated")))?;
+        let new = deletes
+            .get(path)
+            .ok_or_else(|| broken(self.name, format!("it names the deletes {path:?}, which were not relocated")))?;
         let (place, size) = (spans.get(entry::PATH), spans.get(entry::SIZE));
         self.patched.paths_changed += u64::from(new.path != path);
         self.edits.replace(place.value, place.end, |out| encode_bytes(out, new.path.as_bytes()));
@@ -203,7 +216,9 @@ impl Patcher<'_> {
             return Ok(());
         }
         match span.null {
-            Some(null) if items.is_empty() => self.edits.replace(span.start, span.end, |out| encode_long(out, i64::from(null))),
+            Some(null) if items.is_empty() => {
+                self.edits.replace(span.start, span.end, |out| encode_long(out, i64::from(null)))
+            }
             _ => self.edits.replace(span.value, span.end, |out| {
                 if !items.is_empty() {
                     encode_long(out, items.len() as i64);

@@ -56,7 +56,9 @@ pub fn select(metadata: &Value, selection: Selection) -> Result<(Value, usize)> 
         Selection::Since(id) => {
             let first = snapshots(metadata).find(|s| s["snapshot-id"].as_i64() == Some(id));
             let first = first.ok_or_else(|| Error::bad_request(format!("the table has no snapshot {id}")))?;
-            let order = |snapshot: &Value| (snapshot["sequence-number"].as_i64().unwrap_or(0), snapshot["timestamp-ms"].as_i64().unwrap_or(0));
+            let order = |snapshot: &Value| {
+                (snapshot["sequence-number"].as_i64().unwrap_or(0), snapshot["timestamp-ms"].as_i64().unwrap_or(0))
+            };
             let since = order(first);
             let later = snapshots(metadata).filter(|s| order(s) >= since).filter_map(|s| s["snapshot-id"].as_i64());
             later.chain(heads(metadata)).collect()
@@ -83,15 +85,20 @@ pub fn select(metadata: &Value, selection: Selection) -> Result<(Value, usize)> 
 pub fn manifest_places(metadata: &Value, name: &str) -> Result<Vec<ManifestPlaces>> {
     let version = metadata["format-version"].as_i64().ok_or_else(|| not_metadata(name, "it has no format-version"))?;
     if !(1..=FORMAT_VERSION_MAX).contains(&version) {
-        return Err(not_metadata(name, &format!("format version {version} is not known here; up to {FORMAT_VERSION_MAX} is")));
+        return Err(not_metadata(
+            name,
+            &format!("format version {version} is not known here; up to {FORMAT_VERSION_MAX} is"),
+        ));
     }
     snapshots(metadata)
         .map(|snapshot| {
-            let id = snapshot["snapshot-id"].as_i64().ok_or_else(|| not_metadata(name, "a snapshot has no snapshot-id"))?;
+            let id =
+                snapshot["snapshot-id"].as_i64().ok_or_else(|| not_metadata(name, "a snapshot has no snapshot-id"))?;
             if !snapshot["key-id"].is_null() {
                 return Err(encrypted(name, &format!("snapshot {id} has a key-id")));
             }
-            let texts = snapshot["manifests"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+            let texts =
+                snapshot["manifests"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
             let places = ManifestPlaces {
                 snapshot_id: id,
                 parent_id: snapshot["parent-snapshot-id"].as_i64(),
@@ -107,7 +114,13 @@ pub fn manifest_places(metadata: &Value, name: &str) -> Result<Vec<ManifestPlace
 }
 
 /// The metadata `name` with every location at its new place. `also` names further properties that hold locations.
-pub fn relocate_metadata(mut metadata: Value, name: &str, paths: &Paths, names: &NewNames, also: &[String]) -> Result<Value> {
+pub fn relocate_metadata(
+    mut metadata: Value,
+    name: &str,
+    paths: &Paths,
+    names: &NewNames,
+    also: &[String],
+) -> Result<Value> {
     let map = |value: &mut Value| map_text(value, name, paths);
     let object = metadata.as_object_mut().ok_or_else(|| not_metadata(name, "it is no JSON object"))?;
     if let Some(Value::String(location)) = object.get_mut("location") {
@@ -118,14 +131,17 @@ pub fn relocate_metadata(mut metadata: Value, name: &str, paths: &Paths, names: 
     each(object, "statistics", "statistics-path", &map)?;
     each(object, "partition-statistics", "statistics-path", &map)?;
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
-        let held = properties.iter_mut().filter(|(key, _)| PATH_PROPERTIES.contains(&key.as_str()) || also.contains(key));
-        held.map(|(_, value)| map(value)).collect::<Result<()>>()?;
+        let mut held =
+            properties.iter_mut().filter(|(key, _)| PATH_PROPERTIES.contains(&key.as_str()) || also.contains(key));
+        held.try_for_each(|(_, value)| map(value))?;
     }
     for snapshot in object.get_mut("snapshots").and_then(Value::as_array_mut).into_iter().flatten() {
         let renamed = |value: &mut Value, names: &HashMap<String, String>| -> Result<()> {
             let Value::String(text) = value else { return Ok(()) };
             let new = names.get(&*paths.resolve(text));
-            *text = new.ok_or_else(|| Error::internal(format!("metadata {name} names {text:?}, which was not relocated")))?.clone();
+            *text = new
+                .ok_or_else(|| Error::internal(format!("metadata {name} names {text:?}, which was not relocated")))?
+                .clone();
             Ok(())
         };
         if let Some(list) = snapshot.get_mut("manifest-list") {
@@ -145,7 +161,12 @@ pub(super) fn map_text(value: &mut Value, name: &str, paths: &Paths) -> Result<(
     Ok(())
 }
 
-fn each(object: &mut Map<String, Value>, list: &str, member: &str, map: &impl Fn(&mut Value) -> Result<()>) -> Result<()> {
+fn each(
+    object: &mut Map<String, Value>,
+    list: &str,
+    member: &str,
+    map: &impl Fn(&mut Value) -> Result<()>,
+) -> Result<()> {
     let entries = object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
     entries.filter_map(|entry| entry.get_mut(member)).try_for_each(map)
 }

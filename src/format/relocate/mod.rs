@@ -49,17 +49,22 @@ impl Paths {
     /// The path with nothing left to resolve.
     pub fn resolve<'a>(&self, path: &'a str) -> Cow<'a, str> {
         match &self.base {
-            Some((location, _)) if is_relative(path) => Cow::Owned(format!("{}/{path}", location.trim_end_matches('/'))),
+            Some((location, _)) if is_relative(path) => {
+                Cow::Owned(format!("{}/{path}", location.trim_end_matches('/')))
+            }
             _ => Cow::Borrowed(path),
         }
     }
 
     /// Where `path` is at the other place; a relative path stays as it is where the new location leads there.
     pub fn map<'a>(&self, path: &'a str) -> Result<Cow<'a, str>> {
-        let Some((location, target)) = self.base.as_ref().filter(|_| is_relative(path)) else { return self.map.map(path) };
+        let Some((location, target)) = self.base.as_ref().filter(|_| is_relative(path)) else {
+            return self.map.map(path);
+        };
         let whole = format!("{}/{path}", location.trim_end_matches('/'));
         let mapped = self.map.map(&whole)?;
-        let follows = mapped.strip_prefix(target.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/')) == Some(path);
+        let follows =
+            mapped.strip_prefix(target.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/')) == Some(path);
         Ok(if follows { Cow::Borrowed(path) } else { Cow::Owned(mapped.into_owned()) })
     }
 
@@ -84,5 +89,8 @@ fn is_relative(path: &str) -> bool {
 }
 
 fn encrypted(name: &str, what: &str) -> Error {
-    Error::new(Kind::Unprocessable, format!("{name} is encrypted ({what}); encrypted metadata and delete files cannot be relocated"))
+    Error::new(
+        Kind::Unprocessable,
+        format!("{name} is encrypted ({what}); encrypted metadata and delete files cannot be relocated"),
+    )
 }

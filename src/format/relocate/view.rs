@@ -19,7 +19,12 @@ pub struct PathInSql {
 }
 
 /// The view metadata `name` with its locations at their new place, and `default-catalog` renamed by `catalogs` (from, to).
-pub fn relocate_view(mut view: Value, name: &str, paths: &Paths, catalogs: &[(String, String)]) -> Result<(Value, Vec<PathInSql>)> {
+pub fn relocate_view(
+    mut view: Value,
+    name: &str,
+    paths: &Paths,
+    catalogs: &[(String, String)],
+) -> Result<(Value, Vec<PathInSql>)> {
     if view["view-uuid"].is_null() || !view.is_object() {
         return Err(Error::new(Kind::Unprocessable, format!("cannot relocate {name}: it is no view metadata")));
     }
@@ -28,8 +33,8 @@ pub fn relocate_view(mut view: Value, name: &str, paths: &Paths, catalogs: &[(St
         map(location)?;
     }
     if let Some(properties) = view.get_mut("properties").and_then(Value::as_object_mut) {
-        let held = properties.iter_mut().filter(|(key, _)| PATH_PROPERTIES.contains(&key.as_str()));
-        held.map(|(_, value)| map(value)).collect::<Result<()>>()?;
+        let mut held = properties.iter_mut().filter(|(key, _)| PATH_PROPERTIES.contains(&key.as_str()));
+        held.try_for_each(|(_, value)| map(value))?;
     }
     let mut found = Vec::new();
     for version in view.get_mut("versions").and_then(Value::as_array_mut).into_iter().flatten() {

@@ -1,0 +1,200 @@
+//! Relocations as users ask for them, by command line and by REST: find the source, relocate, look for what is missing, register.
+//!
+//! What must hold: nothing is registered of which a file is missing; every step may be repeated and costs little when it is done already.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::{Error, Kind, Result};
+use crate::format::location::{LocationMap, Uncovered};
+use crate::format::relocate::Selection;
+use crate::model::{CatalogName, Ident, Namespace, Operation, Principal};
+use crate::storage::{Location, Storage};
+use crate::table::relocate::{self, LiveFile, Options, Progress, ReadFrom, Report};
+use crate::upstream::{Catalog, Request, Target};
+
+/// One prefix and what takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrefixPair {
+    /// The prefix in the metadata.
+    pub from: String,
+    /// What takes its place.
+    pub to: String,
+}
+
+/// What a user asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct RelocationRequest {
+    /// A metadata.json, a table's folder, or `catalog.namespace.table`.
+    pub source: String,
+    /// Where paths lead.
+    pub map: Vec<PrefixPair>,
+    /// Other spellings of sources: a path under `from` is read as if it were under `to`.
+    pub aliases: Vec<PrefixPair>,
+    /// The overlay below which relocated files are written; without one they go beside the source's metadata.
+    pub into: Option<String>,
+    /// Where files are read: `source` or `target`; derived from where the source lies if not said.
+    #[schema(value_type = Option<String>)]
+    pub read: Option<ReadFrom>,
+    /// A path that no pair covers is an error.
+    pub strict: bool,
+    /// Only what branches and tags lead to.
+    pub refs_only: bool,
+    /// Only this snapshot and later ones, besides what branches and tags lead to.
+    pub since: Option<i64>,
+    /// Further properties that hold locations.
+    pub path_properties: Vec<String>,
+    /// Names of catalogs in views.
+    pub catalogs: Vec<PrefixPair>,
+    /// Nothing is written.
+    pub plan: bool,
+    /// Every data file is looked for at its target. Always done for a plan and before registering.
+    pub check: bool,
+    /// `catalog.namespace.table`: where the relocated table is registered.
+    pub register: Option<String>,
+}
+
+/// Runs relocations.
+#[derive(Clone)]
+pub struct Relocations {
+    storage: Arc<Storage>,
+    catalogs: BTreeMap<CatalogName, Arc<dyn Catalog>>,
+}
+
+impl Relocations {
+    /// With the storage and catalogs that sources and targets may name.
+    pub fn new(storage: Arc<Storage>, catalogs: BTreeMap<CatalogName, Arc<dyn Catalog>>) -> Self {
+        Relocations { storage, catalogs }
+    }
+
+    /// Does what is asked; `missing` hears of every file that is not there when that is looked for.
+    pub async fn run(
+        &self,
+        request: &RelocationRequest,
+        progress: Arc<Progress>,
+        missing: &mut (dyn FnMut(&LiveFile) -> Result<()> + Send),
+    ) -> Result<Report> {
+        let options = request.options()?;
+        let target = request.register.as_deref().map(|name| self.object(name)).transpose()?;
+        let source = self.source(&request.source).await?;
+        let mut report = relocate::relocate(self.storage.clone(), &source, &options, progress).await?;
+        if request.plan || request.check || target.is_some() {
+            let checked = relocate::check(self.storage.clone(), &source, &options, missing).await?;
+            report.missing_files = Some(checked.missing);
+        }
+        if let Some((catalog, ident)) = target.filter(|_| report.is_whole() && !request.plan) {
+            let is_view = report.is_view;
+            self.register(&catalog, &ident, &report.metadata_location, is_view).await?;
+            report.registered = request.register.clone();
+        }
+        Ok(report)
+    }
+
+    /// The metadata.json that a user's word leads to.
+    async fn source(&self, text: &str) -> Result<Location> {
+        if text.contains('/') {
+            return relocate::find_metadata(&self.storage, &Location::new(text)).await;
+        }
+        let (catalog, ident) = self.object(text)?;
+        let answer = self.call(&catalog, Operation::LoadTable, Target::Object(ident), Bytes::new()).await?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer)
+            .map_err(|e| Error::new(Kind::BadUpstream, "the catalog's answer is no JSON").with_source(e))?;
+        let location = answer["metadata-location"].as_str();
+        location
+            .map(Location::new)
+            .ok_or_else(|| Error::new(Kind::BadUpstream, format!("{text} has no metadata-location")))
+    }
+
+    /// Registers what is at a location; the same table that is there already is moved on.
+    async fn register(&self, catalog: &CatalogName, ident: &Ident, location: &str, is_view: bool) -> Result<()> {
+        let operation = if is_view { Operation::RegisterView } else { Operation::RegisterTable };
+        let body = json!({ "name": ident.name, "metadata-location": location });
+        let target = Target::Namespace(ident.namespace.clone());
+        self.call(catalog, operation, target, Bytes::from(body.to_string())).await.map(drop)
+    }
+
+    async fn call(&self, catalog: &CatalogName, operation: Operation, target: Target, body: Bytes) -> Result<Bytes> {
+        let stack = self.catalogs.get(catalog).ok_or_else(|| no_catalog(catalog.as_str(), &self.catalogs))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = Request {
+            id: "relocation".into(),
+            operation,
+            catalog: catalog.clone(),
+            target,
+            query: Vec::new(),
+            headers,
+            principal: Arc::new(Principal::local()),
+            body,
+        };
+        let answer = stack.call(request).await?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let message = told["error"]["message"].as_str().unwrap_or("without a message");
+        Err(Error::new(Kind::BadUpstream, format!("catalog {catalog} answered {}: {message}", answer.status)))
+    }
+
+    /// The catalog and object of `catalog.namespace.table`.
+    fn object(&self, text: &str) -> Result<(CatalogName, Ident)> {
+        let parts: Vec<&str> = text.split('.').collect();
+        let [catalog, namespace @ .., name] = parts.as_slice() else { return Err(no_name(text)) };
+        if namespace.is_empty() || parts.iter().any(|part| part.is_empty()) {
+            return Err(no_name(text));
+        }
+        let found = self.catalogs.keys().find(|known| known.as_str() == *catalog);
+        let catalog = found.ok_or_else(|| no_catalog(catalog, &self.catalogs))?.clone();
+        let namespace = Namespace::new(namespace.iter().map(|level| (*level).to_owned()).collect())?;
+        Ok((catalog, Ident::new(namespace, (*name).to_owned())?))
+    }
+}
+
+impl RelocationRequest {
+    fn options(&self) -> Result<Options> {
+        if self.source.is_empty() {
+            return Err(Error::bad_request(
+                "name a source: a metadata.json, a table's folder or catalog.namespace.table",
+            ));
+        }
+        if self.map.is_empty() {
+            return Err(Error::bad_request("the location map is empty: give at least one pair of prefixes"));
+        }
+        let selection = match (self.refs_only, self.since) {
+            (false, None) => Selection::All,
+            (true, None) => Selection::RefsOnly,
+            (false, Some(id)) => Selection::Since(id),
+            (true, Some(_)) => return Err(Error::bad_request("refs-only and since exclude each other")),
+        };
+        let pairs =
+            |pairs: &[PrefixPair]| pairs.iter().map(|pair| (pair.from.clone(), pair.to.clone())).collect::<Vec<_>>();
+        let uncovered = if self.strict { Uncovered::Refuse } else { Uncovered::Pass };
+        let map = LocationMap::new(pairs(&self.map))?.with_aliases(pairs(&self.aliases))?.with_uncovered(uncovered);
+        Ok(Options {
+            into: self.into.as_ref().map(Location::new),
+            read: self.read,
+            selection,
+            path_properties: self.path_properties.clone(),
+            catalogs: pairs(&self.catalogs),
+            is_plan: self.plan,
+            ..Options::new(map)
+        })
+    }
+}
+
+fn no_name(text: &str) -> Error {
+    Error::bad_request(format!("{text:?} is no table's name: write catalog.namespace.table"))
+}
+
+fn no_catalog(name: &str, catalogs: &BTreeMap<CatalogName, Arc<dyn Catalog>>) -> Error {
+    let known: Vec<&str> = catalogs.keys().map(CatalogName::as_str).collect();
+    let known = if known.is_empty() { "none is configured: name a --config file".to_owned() } else { known.join(", ") };
+    Error::new(Kind::NotFound, format!("there is no catalog {name:?} here ({known})"))
+}
