@@ -4,4 +4,5 @@ mod demo;
 mod hammer;
 mod kill;
 mod oracle;
+mod relocation;
 mod server;

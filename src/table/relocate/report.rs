@@ -116,7 +116,7 @@ impl Report {
         Report {
             metadata_location: location.to_string(),
             source_metadata_location: run.source.location.to_string(),
-            table_uuid: metadata["table-uuid"].as_str().or(metadata["view-uuid"].as_str()).map(str::to_owned),
+            table_uuid: super::source::uuid(metadata).map(str::to_owned),
             is_view: run.source.is_view(),
             plan: run.options.is_plan,
             snapshots,

@@ -13,7 +13,7 @@ use super::io::Io;
 use super::{BESIDE, Options, SharedPaths};
 use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
-use crate::format::relocate::Paths;
+use crate::format::relocate::{self, Paths};
 use crate::storage::{Found, Location, Storage};
 use crate::upstream::pointer::unpack;
 
@@ -80,7 +80,7 @@ impl Source {
     }
 
     pub(super) fn is_view(&self) -> bool {
-        self.metadata["view-uuid"].is_string()
+        relocate::is_view(&self.metadata)
     }
 
     /// Where a file of the tree is read.
@@ -110,8 +110,8 @@ fn derive(location: &Location, map: &LocationMap) -> Result<ReadFrom> {
 
 /// The folder of a table's files in an overlay.
 fn key(metadata: &Value, location: &Location) -> String {
-    let uuid = metadata["table-uuid"].as_str().or(metadata["view-uuid"].as_str());
-    let plain = uuid.filter(|uuid| uuid.len() <= 64 && uuid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    let plain =
+        uuid(metadata).filter(|uuid| uuid.len() <= 64 && uuid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
     plain.map(str::to_owned).unwrap_or_else(|| {
         let own = metadata["location"].as_str().unwrap_or(location.as_str());
         Sha256::digest(own.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -126,6 +126,11 @@ fn beside(location: &Location, own: Option<&str>, paths: &Paths) -> Location {
     let folder = same.unwrap_or(folder);
     // relocated once more, it stays in the one folder
     if folder.as_str().ends_with(&format!("/{BESIDE}")) { folder } else { folder.join(BESIDE) }
+}
+
+/// The uuid of a table, view or function.
+pub(super) fn uuid(metadata: &Value) -> Option<&str> {
+    ["table-uuid", "view-uuid", "function-uuid"].iter().find_map(|member| metadata[member].as_str())
 }
 
 fn parent(location: &Location) -> Location {
