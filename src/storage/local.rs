@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
+use tempfile::TempPath;
 use tokio::sync::mpsc;
 
 use super::{Found, Listed, Location, check_size};
 use crate::error::{Error, Kind, Result};
 
+/// From this many files on the whole file system is synced.
+const SYNCED_TOGETHER_MIN: usize = 8;
 /// Files that a listing hands over together.
 const BATCH_COUNT: usize = 1000;
 /// Batches that wait for whoever listens.
@@ -64,6 +67,60 @@ pub(super) async fn write_new(path: PathBuf, bytes: Bytes) -> Result<()> {
         sync_folder(folder)
     })
     .await
+}
+
+/// A new file that has all of its bytes, but neither its name nor the disk's word for it.
+#[derive(Debug)]
+pub(super) struct Staged {
+    unfinished: TempPath,
+    path: PathBuf,
+}
+
+/// Writes a new file without waiting for the disk.
+pub(super) async fn stage(path: PathBuf, bytes: Bytes) -> Result<Staged> {
+    blocking(move || {
+        let folder = path.parent().ok_or_else(|| Error::bad_request("the file system's root is not a file"))?;
+        make_folder(folder)?;
+        let mut unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(failure)?;
+        unfinished.write_all(&bytes).map_err(failure)?;
+        readable_by_all(unfinished.as_file())?;
+        Ok(Staged { unfinished: unfinished.into_temp_path(), path })
+    })
+    .await
+}
+
+/// Gives staged files their names once all of them are on the disk; [`Kind::AlreadyExists`] for each whose name is taken.
+pub(super) async fn publish(staged: Vec<Staged>) -> Result<Vec<Result<()>>> {
+    blocking(move || {
+        let mut folders: Vec<PathBuf> = staged.iter().filter_map(|file| Some(file.path.parent()?.to_owned())).collect();
+        folders.sort();
+        folders.dedup();
+        sync_all(&staged, &folders)?;
+        let named =
+            staged.into_iter().map(|file| file.unfinished.persist_noclobber(&file.path).map_err(|e| failure(e.error)));
+        let named = named.collect();
+        folders.iter().try_for_each(|folder| sync_folder(folder))?;
+        Ok(named)
+    })
+    .await
+}
+
+/// Waits until staged files are on the disk: a few are synced one by one, many by their file system as a whole, which is one wait for all of them.
+fn sync_all(staged: &[Staged], folders: &[PathBuf]) -> Result<()> {
+    if staged.len() >= SYNCED_TOGETHER_MIN && folders.iter().all(|folder| sync_file_system(folder).is_ok()) {
+        return Ok(());
+    }
+    staged.iter().try_for_each(|file| File::open(&file.unfinished).and_then(|file| file.sync_all()).map_err(failure))
+}
+
+#[cfg(target_os = "linux")]
+fn sync_file_system(folder: &Path) -> std::io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(folder)?)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_: &Path) -> std::io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 pub(super) async fn look(path: PathBuf) -> Result<Option<Found>> {

@@ -43,6 +43,20 @@ pub struct Found {
     pub etag: Option<String>,
 }
 
+/// A file that was written and may not have its name yet. Dropped before that, it is gone.
+#[derive(Debug)]
+pub struct Staged {
+    location: Location,
+    size_bytes: u64,
+    kept: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Done(Result<()>),
+    Local(Result<local::Staged>),
+}
+
 /// Everything that can be read and written, by location.
 #[derive(Debug)]
 pub struct Storage {
@@ -77,6 +91,40 @@ impl Storage {
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.write_new(&key, bytes).await,
         }
         .map_err(|e| e.context(format!("writing {location}")))
+    }
+
+    /// Writes a file that must not exist, for [`Storage::publish`] to give it its name together with others.
+    pub async fn stage(&self, location: &Location, bytes: Bytes) -> Result<Staged> {
+        let size_bytes = bytes.len() as u64;
+        let kept = match location.place()? {
+            Place::Local(path) => Kept::Local(local::stage(path, bytes).await),
+            // a store has no way to name a file later, and its answer means that the file is safe
+            Place::Object { bucket, key } => Kept::Done(self.bucket(location, &bucket)?.write_new(&key, bytes).await),
+        };
+        Ok(Staged { location: location.clone(), size_bytes, kept })
+    }
+
+    /// Makes staged files durable and gives them their names; says for each what [`Storage::write_new`] would have said.
+    pub async fn publish(&self, staged: Vec<Staged>) -> Result<Vec<(Location, u64, Result<()>)>> {
+        let mut published = Vec::with_capacity(staged.len());
+        let (mut waiting, mut files) = (Vec::new(), Vec::new());
+        for Staged { location, size_bytes, kept } in staged {
+            match kept {
+                Kept::Done(done) => published.push((location, size_bytes, done)),
+                Kept::Local(Err(e)) => published.push((location, size_bytes, Err(e))),
+                Kept::Local(Ok(file)) => {
+                    waiting.push((location, size_bytes));
+                    files.push(file);
+                }
+            }
+        }
+        let named = if files.is_empty() { Vec::new() } else { local::publish(files).await? };
+        published.extend(waiting.into_iter().zip(named).map(|((location, size), named)| (location, size, named)));
+        let context = |(location, size, done): (Location, u64, Result<()>)| {
+            let done = done.map_err(|e| e.context(format!("writing {location}")));
+            (location, size, done)
+        };
+        Ok(published.into_iter().map(context).collect())
     }
 
     /// The size of the file, or `None` where there is none.

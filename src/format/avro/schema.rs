@@ -27,9 +27,20 @@ pub(super) enum Node {
     /// `boolean`, `float`, `double`, `fixed`.
     Fixed(usize),
     Array(NodeId),
+    /// An array whose items are records of values that have no values inside, as Iceberg's maps are: the fields of an item.
+    FlatArray(NodeId, Flat),
     Map(NodeId),
     Union(Vec<NodeId>),
     Record(Vec<Field>),
+}
+
+/// What an item of a flat array is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Flat {
+    /// So many numbers.
+    Numbers(u64),
+    /// A number and bytes.
+    NumberAndBytes,
 }
 
 /// A record's field.
@@ -57,6 +68,7 @@ impl Schema {
     pub fn compile(schema: &Value, noted: &[(&[i32], Slot)]) -> Result<Schema, String> {
         let mut compiler = Compiler { nodes: Vec::new(), names: HashMap::new() };
         let root = compiler.node(schema, "", 0)?;
+        flatten(&mut compiler.nodes);
         let mut compiled = Schema { empty: empty(&compiler.nodes), nodes: compiler.nodes, root };
         if !matches!(compiled.nodes.get(root), Some(Node::Record(_))) {
             return Err("its schema is not a record".to_owned());
@@ -102,6 +114,25 @@ impl Schema {
             node = field.node;
         }
         Ok(())
+    }
+}
+
+/// Finds the arrays that can be skipped without looking at the schema for every value.
+fn flatten(nodes: &mut [Node]) {
+    for at in 0..nodes.len() {
+        let Some(Node::Array(items)) = nodes.get(at) else { continue };
+        let (items, flat) = match nodes.get(*items) {
+            Some(Node::Varint) => (*items, Flat::Numbers(1)),
+            Some(Node::Record(fields)) => {
+                match fields.iter().map(|field| nodes.get(field.node)).collect::<Vec<_>>().as_slice() {
+                    [Some(Node::Varint), Some(Node::Varint)] => (*items, Flat::Numbers(2)),
+                    [Some(Node::Varint), Some(Node::Bytes)] => (*items, Flat::NumberAndBytes),
+                    _ => continue,
+                }
+            }
+            _ => continue,
+        };
+        nodes[at] = Node::FlatArray(items, flat);
     }
 }
 

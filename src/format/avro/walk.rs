@@ -3,7 +3,7 @@
 //! What must hold: no length or count that the bytes claim is believed beyond what the bytes hold, and no record takes more steps than it has
 //! bytes (an array of a billion nulls is damage, not work).
 
-use super::schema::{Node, NodeId, Schema, Slot};
+use super::schema::{Flat, Node, NodeId, Schema, Slot};
 
 /// Why bytes cannot be walked.
 pub(in crate::format) type Damage = &'static str;
@@ -90,6 +90,37 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Skips so many numbers. Only their last bytes have no high bit, so eight bytes are looked at together.
+    fn skip_longs(&mut self, mut count: u64) -> Result<(), Damage> {
+        const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+        while let Some(eight) = self.raw.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let ends = u64::from((!u64::from_le_bytes(*eight) & HIGH_BITS).count_ones());
+            if ends >= count {
+                break;
+            }
+            count -= ends;
+            self.at += 8;
+        }
+        (0..count).try_for_each(|_| self.skip_long())
+    }
+
+    /// Skips a flat array.
+    fn skip_flat(&mut self, flat: &Flat) -> Result<(), Damage> {
+        loop {
+            let count = self.block()?;
+            match flat {
+                _ if count == 0 => return Ok(()),
+                Flat::Numbers(each) => self.skip_longs(count.saturating_mul(*each))?,
+                Flat::NumberAndBytes => {
+                    for _ in 0..count {
+                        self.skip_long()?;
+                        self.bytes()?;
+                    }
+                }
+            }
+        }
+    }
+
     /// Skips one value.
     #[inline]
     pub(super) fn skip(&mut self, schema: &Schema, node: NodeId, depth: usize) -> Result<(), Damage> {
@@ -98,6 +129,7 @@ impl<'a> Cursor<'a> {
             Node::Varint => self.skip_long(),
             Node::Bytes => self.bytes().map(drop),
             Node::Fixed(size) => self.take(*size).map(drop),
+            Node::FlatArray(_, flat) => self.skip_flat(flat),
             Node::Union(branches) => {
                 let branch = *branch(branches, self.long()?)?;
                 self.skip_deep(schema, branch, depth + 1)
@@ -278,7 +310,9 @@ pub struct PairSpan {
 pub fn pairs(schema: &Schema, raw: &[u8], span: Span, ids: (i32, i32)) -> Result<Vec<PairSpan>, Damage> {
     let mut found = Vec::new();
     let Some(node) = span.node else { return Ok(found) };
-    let Node::Array(item) = schema.node(node) else { return Err("a map is no array of pairs") };
+    let (Node::Array(item) | Node::FlatArray(item, _)) = schema.node(node) else {
+        return Err("a map is no array of pairs");
+    };
     let Node::Record(fields) = schema.node(*item) else { return Err("a map is no array of pairs") };
     Cursor::new(raw, span.value).blocks(
         |cursor| {

@@ -146,7 +146,7 @@ impl<'r> Tree<'r> {
             blocking(move || relocate::relocate_list(&list.bytes, list.name.as_str(), &shared, &manifests)).await?;
         let location = self.run.source.folder.join(&self.run.names.list(&source, list.snapshot_id, &bytes));
         self.run.io.count_list();
-        self.run.io.write(&location, bytes.into()).await?;
+        self.run.io.stage(&location, bytes.into()).await?;
         Ok(Some((source, location.to_string())))
     }
 }

@@ -183,7 +183,7 @@ impl<'r> Manifests<'r> {
             self.run.io.skipped();
             return Ok(());
         }
-        self.run.io.write(location, bytes.into()).await.map(drop)
+        self.run.io.stage(location, bytes.into()).await
     }
 }
 

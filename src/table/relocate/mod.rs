@@ -143,6 +143,8 @@ impl Run<'_> {
         let unmapped = tree.unmapped();
         let names = tree.into_names();
         let relocated = self.metadata(metadata, &name, &names)?;
+        // what the metadata names has its names before the metadata has one
+        self.io.publish().await?;
         if self.io.missing().count == 0 {
             self.write_metadata(&location, &relocated).await?;
         }
