@@ -7,6 +7,8 @@
 mod list;
 mod manifest;
 mod metadata;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::borrow::Cow;
