@@ -8,3 +8,4 @@ pub mod avro;
 pub mod location;
 pub mod manifest;
 pub mod metadata;
+pub mod puffin;
