@@ -9,4 +9,5 @@ pub mod deletes;
 pub mod location;
 pub mod manifest;
 pub mod metadata;
+pub mod puffin;
 pub mod relocate;

@@ -13,8 +13,8 @@ use super::report::Examples;
 use super::{NewManifests, Run, blocking};
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{ManifestFile, Scratch};
-use crate::format::deletes;
 use crate::format::relocate::{self, DeleteFile, DeleteFormat, NewDelete, NewManifest};
+use crate::format::{deletes, puffin};
 use crate::storage::{Found, Location};
 
 /// A delete file takes this much more room than its bytes while it is written anew.
@@ -162,12 +162,11 @@ impl<'r> Manifests<'r> {
             let map = paths.location_map();
             Ok(match format {
                 DeleteFormat::Avro => (deletes::avro::rewrite(&bytes, &name, map)?, Vec::new(), Vec::new()),
-                DeleteFormat::Parquet | DeleteFormat::Puffin => {
-                    return Err(Error::new(
-                        Kind::Unsupported,
-                        format!("{name}: such deletes cannot be written anew yet"),
-                    ));
+                DeleteFormat::Parquet => {
+                    let new = deletes::parquet::rewrite(bytes, &name, map)?;
+                    (new.bytes, new.column_sizes, new.split_offsets)
                 }
+                DeleteFormat::Puffin => (puffin::relocate(&bytes, &name, map)?, Vec::new(), Vec::new()),
             })
         })
         .await?;
