@@ -87,7 +87,14 @@ impl Relocations {
         let mut report = relocate::relocate(self.storage.clone(), &source, &options, progress).await?;
         if request.plan || request.check || target.is_some() {
             let checked = relocate::check(self.storage.clone(), &source, &options, missing).await?;
-            report.missing_files = Some(checked.missing);
+            // a plan looks for delete files as well, the check for files that a plan need not read
+            let mut unread = report.missing_files.take().unwrap_or_default();
+            if checked.unread.count > unread.count {
+                unread = checked.unread;
+            }
+            report.unread_files = unread.count;
+            unread.add_those(checked.missing);
+            report.missing_files = Some(unread);
         }
         if let Some((catalog, ident)) = target.filter(|_| report.is_whole() && !request.plan) {
             let is_view = report.is_view;

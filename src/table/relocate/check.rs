@@ -42,8 +42,10 @@ pub struct Checked {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those that are not at their target, or not with their size, and metadata files that could not be read.
+    /// Those that are not at their target, or not with their size.
     pub missing: Examples,
+    /// Metadata files that could not be read: what they name was not looked for.
+    pub unread: Examples,
     /// The bytes of those that are missing.
     pub bytes_missing: u64,
 }
@@ -64,8 +66,7 @@ pub async fn check(
         Check { io, storage, source, seen: HashSet::new(), listed: None, checked: Checked::default(), missing };
     check.tree(options).await.map_err(|e| e.context(format!("checking {}", check.source.location)))?;
     let Check { io, mut checked, .. } = check;
-    let unread = io.missing();
-    checked.missing.add_all(unread.count, unread.examples.first().map(String::as_str));
+    checked.unread = io.missing();
     Ok(checked)
 }
 
