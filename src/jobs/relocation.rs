@@ -74,6 +74,19 @@ impl Relocations {
         Relocations { storage, catalogs }
     }
 
+    /// Refuses what cannot be done, as far as that can be told without reading anything.
+    pub fn check(&self, request: &RelocationRequest) -> Result<()> {
+        request.options()?;
+        match request.source.contains('/') {
+            true => self.storage.check(&Location::new(&request.source))?,
+            false => self.object(&request.source).map(drop)?,
+        }
+        if let Some(into) = &request.into {
+            self.storage.check(&Location::new(into))?;
+        }
+        request.register.as_deref().map_or(Ok(()), |name| self.object(name).map(drop))
+    }
+
     /// Does what is asked; `missing` hears of every file that is not there when that is looked for.
     pub async fn run(
         &self,
@@ -81,11 +94,23 @@ impl Relocations {
         progress: Arc<Progress>,
         missing: &mut (dyn FnMut(&LiveFile) -> Result<()> + Send),
     ) -> Result<Report> {
+        let mut report = self.prepare(request, progress, missing).await?;
+        self.publish(request, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Does all but registering. It may be dropped at any moment: the next one goes on where it was.
+    pub async fn prepare(
+        &self,
+        request: &RelocationRequest,
+        progress: Arc<Progress>,
+        missing: &mut (dyn FnMut(&LiveFile) -> Result<()> + Send),
+    ) -> Result<Report> {
         let options = request.options()?;
-        let target = request.register.as_deref().map(|name| self.object(name)).transpose()?;
+        request.register.as_deref().map(|name| self.object(name)).transpose()?;
         let source = self.source(&request.source).await?;
         let mut report = relocate::relocate(self.storage.clone(), &source, &options, progress).await?;
-        if request.plan || request.check || target.is_some() {
+        if request.plan || request.check || request.register.is_some() {
             let checked = relocate::check(self.storage.clone(), &source, &options, missing).await?;
             // a plan looks for delete files as well, the check for files that a plan need not read
             let mut unread = report.missing_files.take().unwrap_or_default();
@@ -96,12 +121,18 @@ impl Relocations {
             unread.add_those(checked.missing);
             report.missing_files = Some(unread);
         }
-        if let Some((catalog, ident)) = target.filter(|_| report.is_whole() && !request.plan) {
-            let is_view = report.is_view;
-            self.register(&catalog, &ident, &report.metadata_location, is_view).await?;
-            report.registered = request.register.clone();
-        }
         Ok(report)
+    }
+
+    /// Registers what was prepared, if that was asked for and nothing is missing. It should not be dropped: whether it landed would be unknown.
+    pub async fn publish(&self, request: &RelocationRequest, report: &mut Report) -> Result<()> {
+        let Some(name) = request.register.as_ref().filter(|_| report.is_whole() && !request.plan) else {
+            return Ok(());
+        };
+        let (catalog, ident) = self.object(name)?;
+        self.register(&catalog, &ident, &report.metadata_location, report.is_view).await?;
+        report.registered = Some(name.clone());
+        Ok(())
     }
 
     /// The metadata.json that a user's word leads to.

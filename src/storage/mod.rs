@@ -48,12 +48,38 @@ pub struct Found {
 pub struct Storage {
     settings: Vec<StoreSettings>,
     buckets: Mutex<BTreeMap<(String, usize), Arc<Bucket>>>,
+    local_roots: Option<Vec<Location>>,
 }
 
 impl Storage {
     /// Takes the stores' settings; a place's store is the one with the longest prefix. S3 without settings is reached with the environment's.
     pub fn new(settings: Vec<StoreSettings>) -> Self {
-        Storage { settings, buckets: Mutex::default() }
+        Storage { settings, buckets: Mutex::default(), local_roots: None }
+    }
+
+    /// The same, but of this machine's file system only what lies at and below `roots` is open; all else is [`Kind::Forbidden`].
+    pub fn with_local_roots(mut self, roots: Vec<Location>) -> Self {
+        self.local_roots = Some(roots);
+        self
+    }
+
+    /// Whether a location may be gone to.
+    pub fn check(&self, location: &Location) -> Result<()> {
+        self.place(location).map(drop)
+    }
+
+    fn place(&self, location: &Location) -> Result<Place> {
+        let place = location.place()?;
+        if let (Place::Local(_), Some(roots)) = (&place, &self.local_roots)
+            && !roots.iter().any(|root| root.is_local() && location.leads_into(root))
+        {
+            let message = format!(
+                "{location} is in a folder that the configuration does not open: name a place below an embedded warehouse, or add its \
+                 folder under `storage`, such as `- prefix: file:///ifs/dr`"
+            );
+            return Err(Error::new(Kind::Forbidden, message));
+        }
+        Ok(place)
     }
 
     /// The whole file. [`Kind::NotFound`] names the location; more than `size_bytes_max` is refused before it is read.
@@ -63,7 +89,7 @@ impl Storage {
 
     /// The whole file, with what the store says of it.
     pub async fn fetch(&self, location: &Location, size_bytes_max: u64) -> Result<(Bytes, Found)> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::read(path, size_bytes_max).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.read(&key, size_bytes_max).await,
         }
@@ -72,7 +98,7 @@ impl Storage {
 
     /// Writes a file that must not exist; [`Kind::AlreadyExists`] when it does, and then nothing is changed. Durable when it returns.
     pub async fn write_new(&self, location: &Location, bytes: Bytes) -> Result<()> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::write_new(path, bytes).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.write_new(&key, bytes).await,
         }
@@ -86,7 +112,7 @@ impl Storage {
 
     /// What the store says of a file, or `None` where there is none.
     pub async fn look(&self, location: &Location) -> Result<Option<Found>> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::look(path).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.look(&key).await,
         }
@@ -95,7 +121,7 @@ impl Storage {
 
     /// Deletes a file; that there is none is fine.
     pub async fn delete(&self, location: &Location) -> Result<()> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::delete(path).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.delete(&key).await,
         }
@@ -114,7 +140,7 @@ impl Storage {
 
     /// Removes the empty folders at and below a prefix, where there is such a thing as a folder.
     pub async fn remove_empty_folders(&self, prefix: &Location) -> Result<()> {
-        match prefix.place()? {
+        match self.place(prefix)? {
             Place::Local(path) => local::remove_empty_folders(path).await,
             Place::Object { .. } => Ok(()),
         }
@@ -146,7 +172,7 @@ impl Storage {
             }
             each(file)
         };
-        match prefix.place()? {
+        match self.place(prefix)? {
             Place::Local(path) => local::list(prefix.clone(), path, counted).await,
             Place::Object { bucket, key } => self.bucket(prefix, &bucket)?.list(prefix, &key, counted).await,
         }

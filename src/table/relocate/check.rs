@@ -5,7 +5,7 @@
 //! is a hash of its path, not the path.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -62,8 +62,15 @@ pub async fn check(
     if source.is_view() {
         return Ok(Checked::default());
     }
-    let mut check =
-        Check { io, storage, source, seen: HashSet::new(), listed: None, checked: Checked::default(), missing };
+    let mut check = Check {
+        io,
+        storage,
+        source,
+        seen: HashSet::new(),
+        listed: None,
+        checked: Checked::default(),
+        missing: Mutex::new(missing),
+    };
     check.tree(options).await.map_err(|e| e.context(format!("checking {}", check.source.location)))?;
     let Check { io, mut checked, .. } = check;
     checked.unread = io.missing();
@@ -78,10 +85,13 @@ struct Check<'c> {
     /// What is below the table's target, once it was listed.
     listed: Option<HashMap<PathHash, u64>>,
     checked: Checked,
-    missing: &'c mut (dyn FnMut(&LiveFile) -> Result<()> + Send),
+    /// Never contended; it lets threads share the rest.
+    missing: Mutex<&'c mut Hears<'c>>,
 }
 
 type PathHash = [u8; 16];
+/// Who hears of files that are missing.
+type Hears<'c> = dyn FnMut(&LiveFile) -> Result<()> + Send + 'c;
 
 impl Check<'_> {
     async fn tree(&mut self, options: &Options) -> Result<()> {
@@ -157,7 +167,7 @@ impl Check<'_> {
         for (file, _) in asked.into_iter().filter(|(_, is_there)| !is_there) {
             self.checked.bytes_missing += file.size_bytes.unwrap_or(0);
             self.checked.missing.add(&file.target);
-            (self.missing)(&file)?;
+            (self.missing.get_mut().unwrap_or_else(PoisonError::into_inner))(&file)?;
         }
         Ok(())
     }
