@@ -69,17 +69,7 @@ impl Storage {
     }
 
     fn place(&self, location: &Location) -> Result<Place> {
-        let place = location.place()?;
-        if let (Place::Local(_), Some(roots)) = (&place, &self.local_roots)
-            && !roots.iter().any(|root| root.is_local() && location.leads_into(root))
-        {
-            let message = format!(
-                "{location} is in a folder that the configuration does not open: name a place below an embedded warehouse, or add its \
-                 folder under `storage`, such as `- prefix: file:///ifs/dr`"
-            );
-            return Err(Error::new(Kind::Forbidden, message));
-        }
-        Ok(place)
+        location.place_within(self.local_roots.as_deref())
     }
 
     /// The whole file. [`Kind::NotFound`] names the location; more than `size_bytes_max` is refused before it is read.
