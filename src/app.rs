@@ -170,6 +170,16 @@ pub fn storage(config: &Config) -> Storage {
     Storage::new(config.storage.iter().map(store).collect())
 }
 
+/// As [`storage`], for what callers name places to: of this machine's file system only what the configuration names is open.
+pub fn storage_for_callers(config: &Config) -> Storage {
+    let stores = config.storage.iter().map(|store| store.prefix.as_str());
+    let warehouses = config.catalogs.values().filter_map(|catalog| match &catalog.source {
+        Source::Embedded(embedded) => Some(embedded.warehouse.as_str()),
+        Source::Upstream(_) => None,
+    });
+    storage(config).with_local_roots(stores.chain(warehouses).map(Location::new).collect())
+}
+
 fn store(settings: &config::Storage) -> StoreSettings {
     let keys = settings.keys.as_ref();
     StoreSettings {
@@ -190,4 +200,28 @@ fn exposed(client_config: &BTreeMap<String, crate::model::Secret>) -> BTreeMap<S
 /// The tokens of a file, for the catalogs of a configuration.
 pub fn read_tokens(path: &Path, catalogs: &BTreeSet<CatalogName>) -> Result<Vec<config::Token>> {
     config::read_tokens(path, catalogs).map_err(|problems| Error::bad_request(problems.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+    use crate::error::Kind;
+
+    #[test]
+    fn callers_reach_only_the_local_folders_that_the_configuration_names() {
+        let text = "storage:\n  - prefix: file:///ifs/dr\n  - prefix: s3://lake\ncatalogs:\n  main:\n    embedded:\n      \
+                    database: sqlite:/var/lib/c.db\n      warehouse: file:///var/lib/lake\n";
+        let config = Config::parse(text, &Environment::new(&|_| None, "/")).expect("valid");
+        let storage = storage_for_callers(&config);
+        for open in ["/ifs/dr", "file:/ifs/dr/t/x", "file:///var/lib/lake/t", "s3://anywhere/x", "s3a://lake/x"] {
+            assert!(storage.check(&Location::new(open)).is_ok(), "{open}");
+        }
+        for closed in ["/ifs/dr2/x", "/ifs", "/var/lib/c.db", "file://localhost/etc/passwd", "/"] {
+            let error = storage.check(&Location::new(closed)).expect_err(closed);
+            assert_eq!(error.kind(), Kind::Forbidden, "{closed}");
+        }
+        assert!(storage.check(&Location::new("/ifs/dr/../x")).is_err());
+        assert!(super::storage(&config).check(&Location::new("/etc/passwd")).is_ok());
+    }
 }

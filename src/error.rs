@@ -106,6 +106,12 @@ impl Error {
         &self.message
     }
 
+    /// The message with what each layer knew, outermost first, but without causes: for whoever may see places.
+    pub fn told(&self) -> String {
+        let context = self.context.iter().rev().map(|what| format!("{what}: "));
+        context.chain([self.message.clone()]).collect()
+    }
+
     /// Adds what the current layer knows (table, location, job); outermost last.
     pub fn context(mut self, what: impl Into<String>) -> Self {
         self.context.push(what.into());

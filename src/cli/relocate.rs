@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::jobs::{PrefixPair, RelocationRequest, Relocations};
 use crate::storage::Storage;
-use crate::table::relocate::{Examples, Progress, ReadFrom, Report};
+use crate::table::copy_plan::{CopyPlan, CopyPlanFormat};
+use crate::table::relocate::{Examples, LiveFile, Progress, ReadFrom, Report};
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -24,8 +25,9 @@ pub(super) fn help() -> String {
     format!(
         "Examples:\n  lifeboat relocate /ifs/dr/lake/sales/orders --map /ifs/prod=/ifs/dr --into /ifs/dr-overlay --plan\n  \
          lifeboat relocate s3://dr/lake/t/metadata/00042-….metadata.json --map hdfs://nn/lake=s3://dr/lake --into s3://dr/overlay\n  \
-         lifeboat relocate /ifs/dr/lake/sales/orders --map /ifs/prod=/ifs/dr --into /ifs/dr-overlay --config lifeboat.yaml --register lake.sales.orders\n\n\
-         {EXIT_CODES}; files that are missing are a failure"
+         lifeboat relocate /ifs/dr/lake/sales/orders --map /ifs/prod=/ifs/dr --into /ifs/dr-overlay --config lifeboat.yaml --register lake.sales.orders\n  \
+         lifeboat relocate s3://prod/lake/t --map s3://prod/lake=s3://dr/lake --into s3://dr/overlay --copy-plan t.s5cmd --copy-plan-format s5cmd\n\n\
+         {EXIT_CODES}; files that are missing are a failure, unless a copy plan has them all"
     )
 }
 
@@ -57,9 +59,15 @@ pub(super) struct RelocateOptions {
     /// Write nothing; say what would be written and what is missing
     #[arg(long)]
     plan: bool,
-    /// Look whether every data file is at its target; always done with --plan and --register
+    /// Look whether every data file is at its target; always done with --plan, --copy-plan and --register
     #[arg(long)]
     check: bool,
+    /// Write every file that is not at its target yet to FILE, for a tool that copies; files that are missing are no failure then
+    #[arg(long, value_name = "FILE")]
+    copy_plan: Option<PathBuf>,
+    /// Which tool copies: csv for scripts, s5cmd run, S3 Batch Operations, hadoop distcp, rclone
+    #[arg(long, value_enum, default_value_t = PlanFormat::Csv, requires = "copy_plan")]
+    copy_plan_format: PlanFormat,
     /// A further table property that holds a location
     #[arg(long, value_name = "KEY")]
     path_property: Vec<String>,
@@ -83,20 +91,57 @@ enum Read {
     Target,
 }
 
-/// Relocates, prints the report, and fails when a file is missing.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PlanFormat {
+    Csv,
+    S5cmd,
+    S3Batch,
+    Distcp,
+    Rclone,
+}
+
+impl From<PlanFormat> for CopyPlanFormat {
+    fn from(format: PlanFormat) -> Self {
+        match format {
+            PlanFormat::Csv => CopyPlanFormat::Csv,
+            PlanFormat::S5cmd => CopyPlanFormat::S5cmd,
+            PlanFormat::S3Batch => CopyPlanFormat::S3Batch,
+            PlanFormat::Distcp => CopyPlanFormat::Distcp,
+            PlanFormat::Rclone => CopyPlanFormat::Rclone,
+        }
+    }
+}
+
+/// Relocates, prints the report, and fails when a file is missing that no copy plan has.
 pub(super) async fn relocate(options: RelocateOptions) -> Result<(), Failure> {
     let relocations = match &options.config {
         Some(file) => start::relocations(&Config::load(file)?).await?,
         None => Relocations::new(Arc::new(Storage::new(Vec::new())), Default::default()),
     };
     let request = options.request();
+    let format = options.copy_plan_format.into();
+    let mut plan = options.copy_plan.as_ref().map(|file| CopyPlan::create(file, format)).transpose()?;
     let progress = Arc::new(Progress::default());
     let shown = show(progress.clone());
-    let report = relocations.run(&request, progress, &mut |_| Ok(())).await;
+    let mut missing = |file: &LiveFile| plan.as_mut().map_or(Ok(false), |plan| plan.add(file)).map(drop);
+    let report = relocations.run(&request, progress, &mut missing).await;
     shown.abort();
-    let report = report?;
+    let mut report = report?;
+    // of files that an unread manifest names nobody knows
+    if let Some(plan) = plan.filter(|_| report.unread_files == 0) {
+        report.copy_plan = Some(plan.finish()?);
+    }
     print(&report, options.json)?;
-    if report.is_whole() { Ok(()) } else { Err(Failure::Told) }
+    if options.copy_plan.is_some() && report.copy_plan.is_none() {
+        eprintln!("no copy plan was written, since {} metadata files could not be read", report.unread_files);
+    }
+    if report.is_whole() || is_answered(&report, &request) { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// Whether everything that is missing is in a copy plan, and nothing was wanted but that.
+fn is_answered(report: &Report, request: &RelocationRequest) -> bool {
+    let missing = report.missing_files.as_ref().map_or(0, |missing| missing.count);
+    request.register.is_none() && report.copy_plan.as_ref().is_some_and(|plan| plan.files == missing)
 }
 
 impl RelocateOptions {
@@ -116,7 +161,7 @@ impl RelocateOptions {
             path_properties: self.path_property.clone(),
             catalogs: self.default_catalog.clone(),
             plan: self.plan,
-            check: self.check,
+            check: self.check || self.copy_plan.is_some(),
             register: self.register.clone(),
         }
     }
@@ -191,6 +236,10 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
             "  the SQL of version {} ({}) names {}, which leads to the old place: edit the view",
             found.version_id, found.dialect, found.path
         );
+    }
+    if let Some(plan) = &report.copy_plan {
+        println!("  {} files to copy ({}) in {}", plan.files, bytes(plan.bytes), plan.file);
+        plan.notes.iter().for_each(|note| println!("    {note}"));
     }
     if let Some(name) = &report.registered {
         println!("  registered as {name}");

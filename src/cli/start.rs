@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::app::{self, App};
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
-use crate::jobs::Relocations;
+use crate::jobs::{RelocationJobs, RelocationLimits, Relocations};
 use crate::model::CatalogName;
 use crate::server::{self, Auth, Served, ServedCatalog, ServerSettings, TlsFiles, TokenRule, TokensFile};
 use crate::storage::Storage;
@@ -32,6 +32,9 @@ pub(super) async fn build(config: &Config) -> Result<App> {
 pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str) + Send) -> Result<()> {
     let settings = settings(config)?;
     let _jobs = app.start_jobs();
+    let stacks = app.catalogs.iter().map(|(name, catalog)| (name.clone(), catalog.stack.clone())).collect();
+    let relocations = Relocations::new(Arc::new(app::storage_for_callers(config)), stacks);
+    let relocations = RelocationJobs::new(relocations, RelocationLimits::default());
     let catalogs = app.catalogs.into_iter().map(|(name, catalog)| {
         let served = ServedCatalog {
             stack: catalog.stack,
@@ -41,7 +44,7 @@ pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str
         };
         (name, served)
     });
-    let served = Served { catalogs: catalogs.collect(), metrics: app.metrics };
+    let served = Served { catalogs: catalogs.collect(), metrics: app.metrics, relocations };
     server::serve(served, settings, |bound| ready(&bound.uri), server::stop_signal()).await
 }
 

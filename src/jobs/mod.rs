@@ -2,6 +2,8 @@
 
 mod purge;
 mod relocation;
+mod relocation_jobs;
 
 pub use purge::PurgeWorker;
 pub use relocation::{PrefixPair, RelocationRequest, Relocations};
+pub use relocation_jobs::{Relocation, RelocationJobs, RelocationLimits, RelocationState};

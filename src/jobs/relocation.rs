@@ -74,6 +74,19 @@ impl Relocations {
         Relocations { storage, catalogs }
     }
 
+    /// Refuses what cannot be done, as far as that can be told without reading anything.
+    pub fn check(&self, request: &RelocationRequest) -> Result<()> {
+        request.options()?;
+        match request.source.contains('/') {
+            true => self.storage.check(&Location::new(&request.source))?,
+            false => self.object(&request.source).map(drop)?,
+        }
+        if let Some(into) = &request.into {
+            self.storage.check(&Location::new(into))?;
+        }
+        request.register.as_deref().map_or(Ok(()), |name| self.object(name).map(drop))
+    }
+
     /// Does what is asked; `missing` hears of every file that is not there when that is looked for.
     pub async fn run(
         &self,
@@ -81,20 +94,45 @@ impl Relocations {
         progress: Arc<Progress>,
         missing: &mut (dyn FnMut(&LiveFile) -> Result<()> + Send),
     ) -> Result<Report> {
+        let mut report = self.prepare(request, progress, missing).await?;
+        self.publish(request, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Does all but registering. It may be dropped at any moment: the next one goes on where it was.
+    pub async fn prepare(
+        &self,
+        request: &RelocationRequest,
+        progress: Arc<Progress>,
+        missing: &mut (dyn FnMut(&LiveFile) -> Result<()> + Send),
+    ) -> Result<Report> {
         let options = request.options()?;
-        let target = request.register.as_deref().map(|name| self.object(name)).transpose()?;
+        request.register.as_deref().map(|name| self.object(name)).transpose()?;
         let source = self.source(&request.source).await?;
         let mut report = relocate::relocate(self.storage.clone(), &source, &options, progress).await?;
-        if request.plan || request.check || target.is_some() {
+        if request.plan || request.check || request.register.is_some() {
             let checked = relocate::check(self.storage.clone(), &source, &options, missing).await?;
-            report.missing_files = Some(checked.missing);
-        }
-        if let Some((catalog, ident)) = target.filter(|_| report.is_whole() && !request.plan) {
-            let is_view = report.is_view;
-            self.register(&catalog, &ident, &report.metadata_location, is_view).await?;
-            report.registered = request.register.clone();
+            // a plan looks for delete files as well, the check for files that a plan need not read
+            let mut unread = report.missing_files.take().unwrap_or_default();
+            if checked.unread.count > unread.count {
+                unread = checked.unread;
+            }
+            report.unread_files = unread.count;
+            unread.add_those(checked.missing);
+            report.missing_files = Some(unread);
         }
         Ok(report)
+    }
+
+    /// Registers what was prepared, if that was asked for and nothing is missing. It should not be dropped: whether it landed would be unknown.
+    pub async fn publish(&self, request: &RelocationRequest, report: &mut Report) -> Result<()> {
+        let Some(name) = request.register.as_ref().filter(|_| report.is_whole() && !request.plan) else {
+            return Ok(());
+        };
+        let (catalog, ident) = self.object(name)?;
+        self.register(&catalog, &ident, report).await?;
+        report.registered = Some(name.clone());
+        Ok(())
     }
 
     /// The metadata.json that a user's word leads to.
@@ -103,21 +141,52 @@ impl Relocations {
             return relocate::find_metadata(&self.storage, &Location::new(text)).await;
         }
         let (catalog, ident) = self.object(text)?;
-        let answer = self.call(&catalog, Operation::LoadTable, Target::Object(ident), Bytes::new()).await?;
-        let answer: serde_json::Value = serde_json::from_slice(&answer)
-            .map_err(|e| Error::new(Kind::BadUpstream, "the catalog's answer is no JSON").with_source(e))?;
-        let location = answer["metadata-location"].as_str();
+        let table = self.load(&catalog, Operation::LoadTable, &ident).await?;
+        let table = table.ok_or_else(|| Error::new(Kind::NoSuchTable, format!("there is no table {text}")))?;
+        let location = table["metadata-location"].as_str();
         location
             .map(Location::new)
             .ok_or_else(|| Error::new(Kind::BadUpstream, format!("{text} has no metadata-location")))
     }
 
-    /// Registers what is at a location; the same table that is there already is moved on.
-    async fn register(&self, catalog: &CatalogName, ident: &Ident, location: &str, is_view: bool) -> Result<()> {
-        let operation = if is_view { Operation::RegisterView } else { Operation::RegisterTable };
-        let body = json!({ "name": ident.name, "metadata-location": location });
+    /// Registers what is at a location. A table of that name that is the same one, by its uuid, is moved on; any other is left alone.
+    async fn register(&self, catalog: &CatalogName, ident: &Ident, report: &Report) -> Result<()> {
+        let (register, load) = match report.is_view {
+            true => (Operation::RegisterView, Operation::LoadView),
+            false => (Operation::RegisterTable, Operation::LoadTable),
+        };
+        let mut body = json!({ "name": ident.name, "metadata-location": report.metadata_location });
+        if let Some(there) = self.load(catalog, load, ident).await? {
+            if there["metadata-location"] == report.metadata_location {
+                return Ok(());
+            }
+            let uuid = ["table-uuid", "view-uuid"].iter().find_map(|member| there["metadata"][member].as_str());
+            if uuid.is_none() || uuid != report.table_uuid.as_deref() {
+                let message = format!(
+                    "{ident} in catalog {catalog} is another table; register under another name, or drop it without purge"
+                );
+                return Err(Error::new(Kind::AlreadyExists, message));
+            }
+            body["overwrite"] = json!(true);
+        }
         let target = Target::Namespace(ident.namespace.clone());
-        self.call(catalog, operation, target, Bytes::from(body.to_string())).await.map(drop)
+        self.call(catalog, register, target, Bytes::from(body.to_string())).await.map(drop)
+    }
+
+    /// What a catalog answers of a table or view; `None` where there is none.
+    async fn load(
+        &self,
+        catalog: &CatalogName,
+        operation: Operation,
+        ident: &Ident,
+    ) -> Result<Option<serde_json::Value>> {
+        match self.call(catalog, operation, Target::Object(ident.clone()), Bytes::new()).await {
+            Ok(answer) => serde_json::from_slice(&answer)
+                .map(Some)
+                .map_err(|e| Error::new(Kind::BadUpstream, "the catalog's answer is no JSON").with_source(e)),
+            Err(e) if matches!(e.kind(), Kind::NoSuchTable | Kind::NoSuchView | Kind::NotFound) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     async fn call(&self, catalog: &CatalogName, operation: Operation, target: Target, body: Bytes) -> Result<Bytes> {
@@ -137,6 +206,9 @@ impl Relocations {
         let answer = stack.call(request).await?;
         if answer.status.is_success() {
             return Ok(answer.body);
+        }
+        if answer.status == http::StatusCode::NOT_FOUND {
+            return Err(Error::new(Kind::NotFound, format!("catalog {catalog} has none of that name")));
         }
         let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let message = told["error"]["message"].as_str().unwrap_or("without a message");

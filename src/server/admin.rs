@@ -1,6 +1,6 @@
 //! Our own API, `/lifeboat/v1`: what runs here, and what an operator may do to it.
 //!
-//! Its description is generated from this file into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
+//! Its description is generated from this file and `relocations` into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
 //! of catalogs whose callers bring tokens of the upstream.
 
 use std::sync::Arc;
@@ -23,7 +23,15 @@ use super::service::{Entry, Server};
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Lifeboat", description = "What runs in a Lifeboat, and what an operator may do to it."),
-    paths(status, catalogs, reload),
+    paths(
+        status,
+        catalogs,
+        reload,
+        super::relocations::start,
+        super::relocations::list,
+        super::relocations::get,
+        super::relocations::cancel,
+    ),
     components(schemas(ErrorModel)),
     security(("bearer" = [])),
     modifiers(&Bearer)
@@ -57,14 +65,14 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 /// Iceberg's error model.
 #[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "it is only described here; errors are rendered in one place for all routes")]
-struct ErrorModel {
+pub(super) struct ErrorModel {
     error: ErrorDetail,
 }
 
 /// One error.
 #[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "see ErrorModel")]
-struct ErrorDetail {
+pub(super) struct ErrorDetail {
     message: String,
     r#type: String,
     code: u16,
@@ -114,7 +122,7 @@ struct Done {
 }
 
 /// Who calls, by a token of Lifeboat's own.
-struct Caller(Arc<Principal>);
+pub(super) struct Caller(pub(super) Arc<Principal>);
 
 impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = Refusal;
@@ -125,7 +133,7 @@ impl FromRequestParts<Arc<Server>> for Caller {
 }
 
 impl Caller {
-    fn must_be_operator(&self) -> Result<()> {
+    pub(super) fn must_be_operator(&self) -> Result<()> {
         match self.0.role_everywhere() {
             Some(Role::Operator) => Ok(()),
             _ => Err(Error::new(Kind::Forbidden, "this needs role operator on every catalog (`*`)")),

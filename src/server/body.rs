@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use serde::de::IgnoredAny;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -67,17 +67,37 @@ impl Budget {
     }
 
     /// Reads a request's body; what it holds of the budget lasts as long as the second part of the answer.
-    pub(super) async fn read(&self, headers: &HeaderMap, body: Incoming, takes: Takes) -> Result<(Bytes, Reserved)> {
+    pub(super) async fn read<B>(&self, headers: &HeaderMap, body: B, takes: Takes) -> Result<(Bytes, Reserved)>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        self.read_at_most(self.bytes_max, headers, body, takes).await
+    }
+
+    /// As [`Budget::read`], of a route with a smaller limit of its own.
+    pub(super) async fn read_at_most<B>(
+        &self,
+        bytes_max: usize,
+        headers: &HeaderMap,
+        body: B,
+        takes: Takes,
+    ) -> Result<(Bytes, Reserved)>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let bytes_max = bytes_max.min(self.bytes_max);
         let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if stated.is_some_and(|bytes| bytes > self.bytes_max as u64) {
-            return Err(too_large(self.bytes_max));
+        if stated.is_some_and(|bytes| bytes > bytes_max as u64) {
+            return Err(too_large(bytes_max));
         }
         if stated != Some(0) {
             check_type(headers, takes)?;
         }
         let mut reserved = None;
         self.reserve(&mut reserved, stated.unwrap_or(0) as usize)?;
-        let whole = tokio::time::timeout(self.whole_max, self.collect(body, &mut reserved));
+        let whole = tokio::time::timeout(self.whole_max, self.collect(bytes_max, body, &mut reserved));
         let bytes = whole.await.map_err(|_| too_slow())??;
         if takes == Takes::Json && !bytes.is_empty() {
             check_json(&bytes)?;
@@ -85,7 +105,11 @@ impl Budget {
         Ok((bytes, reserved))
     }
 
-    async fn collect(&self, mut body: Incoming, reserved: &mut Reserved) -> Result<Bytes> {
+    async fn collect<B>(&self, bytes_max: usize, mut body: B, reserved: &mut Reserved) -> Result<Bytes>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
         loop {
@@ -95,8 +119,8 @@ impl Budget {
                 .map_err(|error| Error::bad_request("the request body broke off").with_source(error.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
             let bytes = first.len() + whole.len() + data.len();
-            if bytes > self.bytes_max {
-                return Err(too_large(self.bytes_max));
+            if bytes > bytes_max {
+                return Err(too_large(bytes_max));
             }
             self.reserve(reserved, bytes)?;
             if first.is_empty() && whole.is_empty() {

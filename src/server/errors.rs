@@ -45,6 +45,16 @@ fn status_and_type(kind: Kind) -> (StatusCode, &'static str) {
     }
 }
 
+/// An error of work that outlived its request, in Iceberg's model, with the places that its layers know: for operators. It was logged before.
+pub(super) fn model_of_job(error: &Error, job: &str) -> serde_json::Value {
+    let (status, type_name) = status_and_type(error.kind());
+    let message = match error.kind() {
+        Kind::Internal => format!("something went wrong inside the server; its log has more under job.id {job}"),
+        _ => error.told(),
+    };
+    json!({"message": message, "type": type_name, "code": status.as_u16()})
+}
+
 /// The answer for an error of a request, which is logged here, once; `access` is what was asked for, as far as that was known.
 pub(super) fn render(error: &Error, access: Option<Access>, request_id: &str) -> Response {
     let kind = error.kind();

@@ -76,9 +76,12 @@ pub(super) async fn run(
         }
     };
     stopping.abort();
-    let left = limit.saturating_sub(stopped_at.get().map_or(Duration::ZERO, Instant::elapsed));
+    let left = || limit.saturating_sub(stopped_at.get().map_or(Duration::ZERO, Instant::elapsed));
     done.map_err(|error| Error::internal("the listener failed").with_source(error))?;
-    if !server.writes.finished(left).await {
+    if !server.relocations.ended(left()).await {
+        tracing::error!("stopped while a relocation was being registered; whether it landed is unknown");
+    }
+    if !server.writes.finished(left()).await {
         tracing::error!("stopped with {} writes still running; their outcome is unknown", server.writes.count());
     }
     Ok(())

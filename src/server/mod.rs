@@ -13,6 +13,7 @@ mod health;
 mod iceberg;
 mod listen;
 mod reload;
+mod relocations;
 mod service;
 mod settings;
 mod tls;
@@ -27,6 +28,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
+use crate::jobs::RelocationJobs;
 use crate::model::{CatalogName, Principal};
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
@@ -63,6 +65,8 @@ pub struct Served {
     pub catalogs: BTreeMap<CatalogName, ServedCatalog>,
     /// Where requests are counted.
     pub metrics: Metrics,
+    /// The relocations that operators ask for.
+    pub relocations: RelocationJobs,
 }
 
 /// Where the server listens, once it does.
@@ -112,7 +116,7 @@ pub async fn serve(
 }
 
 fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc<Front>> {
-    let Served { catalogs, metrics } = served;
+    let Served { catalogs, metrics, relocations } = served;
     if catalogs.is_empty() {
         return Err(Error::bad_request("there is no catalog to serve"));
     }
@@ -143,12 +147,13 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         authenticator,
         reloader,
         writes: listen::Writes::new(),
+        relocations,
         readiness: health::Readiness::default(),
         started: Instant::now(),
         ids: RequestIds::new(),
         stops: AtomicBool::new(false),
     });
-    let router = health::routes().merge(admin::routes()).fallback(health::nothing_here);
+    let router = health::routes().merge(admin::routes()).merge(relocations::routes()).fallback(health::nothing_here);
     let router = router.method_not_allowed_fallback(health::wrong_method).with_state(server.clone());
     Ok(Arc::new(Front { server, router }))
 }

@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use crate::error::{Error, Kind, Result};
+use crate::jobs::RelocationJobs;
 use crate::model::CatalogName;
 use crate::telemetry::{Metrics, panic_text};
 use crate::upstream::Response;
@@ -57,6 +58,7 @@ pub(super) struct Server {
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) reloader: Arc<Reloader>,
     pub(super) writes: Writes,
+    pub(super) relocations: RelocationJobs,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
     pub(super) readiness: Readiness,
@@ -78,9 +80,10 @@ impl Server {
         (self.catalogs.len() == 1).then(|| self.catalogs.values().next())?
     }
 
-    /// From here on the server is not ready any more.
+    /// From here on the server is not ready any more, and no relocation goes on.
     pub(super) fn stopping(&self) {
         self.stops.store(true, Ordering::Relaxed);
+        self.relocations.stop();
     }
 }
 

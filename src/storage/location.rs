@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// The schemes of S3; the same store whatever the spelling.
 const S3_SCHEMES: [&str; 3] = ["s3", "s3a", "s3n"];
@@ -93,8 +93,24 @@ impl Location {
         self.place().map(|_| ())
     }
 
+    /// Where that is for us, if it may be gone to: of this machine's file system only what lies at and below `roots` is open, where there are any
+    /// said. There is no other way to a place from outside of this file.
+    pub(super) fn place_within(&self, roots: Option<&[Location]>) -> Result<Place> {
+        let place = self.place()?;
+        if let (Place::Local(_), Some(roots)) = (&place, roots)
+            && !roots.iter().any(|root| root.is_local() && self.leads_into(root))
+        {
+            let message = format!(
+                "{self} is in a folder that the configuration does not open: name a place below an embedded warehouse, or add its folder \
+                 under `storage`, such as `- prefix: file:///ifs/dr`"
+            );
+            return Err(Error::new(Kind::Forbidden, message));
+        }
+        Ok(place)
+    }
+
     /// Where that is for us.
-    pub(super) fn place(&self) -> Result<Place> {
+    fn place(&self) -> Result<Place> {
         if self.0.contains('\0') || self.0.split('/').any(|segment| segment == "..") {
             return Err(Error::bad_request(format!("location {:?} holds a '..' segment or U+0000", self.0)));
         }

@@ -62,12 +62,28 @@ enum Kept {
 pub struct Storage {
     settings: Vec<StoreSettings>,
     buckets: Mutex<BTreeMap<(String, usize), Arc<Bucket>>>,
+    local_roots: Option<Vec<Location>>,
 }
 
 impl Storage {
     /// Takes the stores' settings; a place's store is the one with the longest prefix. S3 without settings is reached with the environment's.
     pub fn new(settings: Vec<StoreSettings>) -> Self {
-        Storage { settings, buckets: Mutex::default() }
+        Storage { settings, buckets: Mutex::default(), local_roots: None }
+    }
+
+    /// The same, but of this machine's file system only what lies at and below `roots` is open; all else is [`Kind::Forbidden`].
+    pub fn with_local_roots(mut self, roots: Vec<Location>) -> Self {
+        self.local_roots = Some(roots);
+        self
+    }
+
+    /// Whether a location may be gone to.
+    pub fn check(&self, location: &Location) -> Result<()> {
+        self.place(location).map(drop)
+    }
+
+    fn place(&self, location: &Location) -> Result<Place> {
+        location.place_within(self.local_roots.as_deref())
     }
 
     /// The whole file. [`Kind::NotFound`] names the location; more than `size_bytes_max` is refused before it is read.
@@ -77,7 +93,7 @@ impl Storage {
 
     /// The whole file, with what the store says of it.
     pub async fn fetch(&self, location: &Location, size_bytes_max: u64) -> Result<(Bytes, Found)> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::read(path, size_bytes_max).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.read(&key, size_bytes_max).await,
         }
@@ -86,7 +102,7 @@ impl Storage {
 
     /// Writes a file that must not exist; [`Kind::AlreadyExists`] when it does, and then nothing is changed. Durable when it returns.
     pub async fn write_new(&self, location: &Location, bytes: Bytes) -> Result<()> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::write_new(path, bytes).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.write_new(&key, bytes).await,
         }
@@ -96,7 +112,7 @@ impl Storage {
     /// Writes a file that must not exist, for [`Storage::publish`] to give it its name together with others.
     pub async fn stage(&self, location: &Location, bytes: Bytes) -> Result<Staged> {
         let size_bytes = bytes.len() as u64;
-        let kept = match location.place()? {
+        let kept = match self.place(location)? {
             Place::Local(path) => Kept::Local(local::stage(path, bytes).await),
             // a store has no way to name a file later, and its answer means that the file is safe
             Place::Object { bucket, key } => Kept::Done(self.bucket(location, &bucket)?.write_new(&key, bytes).await),
@@ -134,7 +150,7 @@ impl Storage {
 
     /// What the store says of a file, or `None` where there is none.
     pub async fn look(&self, location: &Location) -> Result<Option<Found>> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::look(path).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.look(&key).await,
         }
@@ -143,7 +159,7 @@ impl Storage {
 
     /// Deletes a file; that there is none is fine.
     pub async fn delete(&self, location: &Location) -> Result<()> {
-        match location.place()? {
+        match self.place(location)? {
             Place::Local(path) => local::delete(path).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.delete(&key).await,
         }
@@ -162,7 +178,7 @@ impl Storage {
 
     /// Removes the empty folders at and below a prefix, where there is such a thing as a folder.
     pub async fn remove_empty_folders(&self, prefix: &Location) -> Result<()> {
-        match prefix.place()? {
+        match self.place(prefix)? {
             Place::Local(path) => local::remove_empty_folders(path).await,
             Place::Object { .. } => Ok(()),
         }
@@ -194,7 +210,7 @@ impl Storage {
             }
             each(file)
         };
-        match prefix.place()? {
+        match self.place(prefix)? {
             Place::Local(path) => local::list(prefix.clone(), path, counted).await,
             Place::Object { bucket, key } => self.bucket(prefix, &bucket)?.list(prefix, &key, counted).await,
         }

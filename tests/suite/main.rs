@@ -1,7 +1,9 @@
 //! The behaviour of the whole server, through HTTP and the command line.
 
+mod copy_plan;
 mod demo;
 mod hammer;
+mod harbour;
 mod kill;
 mod oracle;
 mod relocation;

@@ -5,7 +5,7 @@
 //! is a hash of its path, not the path.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -42,8 +42,10 @@ pub struct Checked {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those that are not at their target, or not with their size, and metadata files that could not be read.
+    /// Those that are not at their target, or not with their size.
     pub missing: Examples,
+    /// Metadata files that could not be read: what they name was not looked for.
+    pub unread: Examples,
     /// The bytes of those that are missing.
     pub bytes_missing: u64,
 }
@@ -60,12 +62,18 @@ pub async fn check(
     if source.is_view() {
         return Ok(Checked::default());
     }
-    let mut check =
-        Check { io, storage, source, seen: HashSet::new(), listed: None, checked: Checked::default(), missing };
+    let mut check = Check {
+        io,
+        storage,
+        source,
+        seen: HashSet::new(),
+        listed: None,
+        checked: Checked::default(),
+        missing: Mutex::new(missing),
+    };
     check.tree(options).await.map_err(|e| e.context(format!("checking {}", check.source.location)))?;
     let Check { io, mut checked, .. } = check;
-    let unread = io.missing();
-    checked.missing.add_all(unread.count, unread.examples.first().map(String::as_str));
+    checked.unread = io.missing();
     Ok(checked)
 }
 
@@ -77,10 +85,13 @@ struct Check<'c> {
     /// What is below the table's target, once it was listed.
     listed: Option<HashMap<PathHash, u64>>,
     checked: Checked,
-    missing: &'c mut (dyn FnMut(&LiveFile) -> Result<()> + Send),
+    /// Never contended; it lets threads share the rest.
+    missing: Mutex<&'c mut Hears<'c>>,
 }
 
 type PathHash = [u8; 16];
+/// Who hears of files that are missing.
+type Hears<'c> = dyn FnMut(&LiveFile) -> Result<()> + Send + 'c;
 
 impl Check<'_> {
     async fn tree(&mut self, options: &Options) -> Result<()> {
@@ -156,7 +167,7 @@ impl Check<'_> {
         for (file, _) in asked.into_iter().filter(|(_, is_there)| !is_there) {
             self.checked.bytes_missing += file.size_bytes.unwrap_or(0);
             self.checked.missing.add(&file.target);
-            (self.missing)(&file)?;
+            (self.missing.get_mut().unwrap_or_else(PoisonError::into_inner))(&file)?;
         }
         Ok(())
     }

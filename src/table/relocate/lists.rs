@@ -71,7 +71,9 @@ impl<'r> Tree<'r> {
             }
         }
         for some in wanted.chunks(LISTS_AT_ONCE) {
-            let reads = stream::iter(some.iter().map(|(list, id)| self.read(list, *id))).buffered(FILES_AT_ONCE);
+            // collected, so that the compiler sees that the whole may move between threads
+            let reads: Vec<_> = some.iter().map(|(list, id)| self.read(list, *id)).collect();
+            let reads = stream::iter(reads).buffered(FILES_AT_ONCE);
             let pending: Vec<Pending> = reads.try_filter_map(|read| async { Ok(read) }).try_collect().await?;
             let manifests = pending.iter().flat_map(|list| &list.manifests);
             let new = manifests

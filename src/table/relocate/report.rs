@@ -6,6 +6,7 @@ use super::Run;
 use super::limits::EXAMPLES_MAX;
 use crate::format::relocate::PathInSql;
 use crate::storage::Location;
+use crate::table::copy_plan::CopyPlanned;
 
 /// What a relocation did, or would do if it was a plan.
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +41,11 @@ pub struct Report {
     pub unmapped_paths: Examples,
     /// Files that are not at their target with their size; none when nobody looked.
     pub missing_files: Option<Examples>,
+    /// How many of these are metadata files, so that what they name is not known.
+    #[serde(skip)]
+    pub unread_files: u64,
+    /// The plan for copying what is missing, if one was asked for.
+    pub copy_plan: Option<CopyPlanned>,
     /// Paths in a view's SQL that lead to the old place still.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths_in_sql: Vec<PathInSql>,
@@ -93,6 +99,13 @@ impl Examples {
         }
     }
 
+    /// Those of another one, too.
+    pub fn add_those(&mut self, other: Examples) {
+        self.count += other.count;
+        let room = EXAMPLES_MAX.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.into_iter().take(room));
+    }
+
     /// Several more, of which some are known.
     pub fn add_all(&mut self, count: u64, example: Option<&str>) {
         if let Some(example) = example {
@@ -127,7 +140,9 @@ impl Report {
             requests: run.io.requests(),
             seconds: run.io.seconds(),
             unmapped_paths: Examples::default(),
+            unread_files: missing.count,
             missing_files: (missing.count > 0).then_some(missing),
+            copy_plan: None,
             paths_in_sql: Vec::new(),
             registered: None,
         }

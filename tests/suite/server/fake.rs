@@ -10,8 +10,10 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use lifeboat::catalog::Authorise;
 use lifeboat::error::Result;
+use lifeboat::jobs::{RelocationJobs, RelocationLimits, Relocations};
 use lifeboat::model::{CatalogName, Operation, Role};
 use lifeboat::server::{Auth, Bound, Served, ServedCatalog, ServerSettings, TokenRule, serve};
+use lifeboat::storage::Storage;
 use lifeboat::telemetry::Metrics;
 use lifeboat::upstream::{Catalog, Request, Response};
 use serde_json::{Value, json};
@@ -174,7 +176,17 @@ pub async fn start(stack: Arc<Fake>, settings: ServerSettings) -> Running {
 /// Starts a server.
 pub async fn start_many<const N: usize>(catalogs: [(&str, ServedCatalog); N], settings: ServerSettings) -> Running {
     let catalogs = catalogs.map(|(name, catalog)| (CatalogName::parse(name).expect("valid"), catalog)).into();
-    let served = Served { catalogs, metrics: Metrics::new() };
+    start_served(Served { catalogs, metrics: Metrics::new(), relocations: no_relocations() }, settings).await
+}
+
+/// Relocations that can reach nothing.
+pub fn no_relocations() -> RelocationJobs {
+    let storage = Arc::new(Storage::new(Vec::new()).with_local_roots(Vec::new()));
+    RelocationJobs::new(Relocations::new(storage, BTreeMap::new()), RelocationLimits::default())
+}
+
+/// Starts a server of what is built already.
+pub async fn start_served(served: Served, settings: ServerSettings) -> Running {
     let (stop, stopped) = oneshot::channel();
     let (tell, told) = oneshot::channel::<Bound>();
     let task = tokio::spawn(serve(served, settings, move |bound| tell.send(bound).expect("somebody waits"), async {

@@ -5,5 +5,6 @@ mod fake;
 mod generated;
 mod names;
 mod reload;
+mod relocations;
 mod rights;
 mod writes;

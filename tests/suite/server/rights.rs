@@ -75,16 +75,20 @@ async fn every_route_of_our_own_wants_a_known_token_of_the_right_role() {
                 let answer = server.send(&method, path, &[("Authorization", wrong)], "").await;
                 assert_eq!((answer.status, answer.error_type().as_str()), (401, "NotAuthorizedException"), "{path}");
             }
-            let wants = operation["responses"]["200"]["description"].as_str().expect("a description");
+            let responses = operation["responses"].as_object().expect("responses");
+            let (_, good) = responses.iter().find(|(status, _)| status.starts_with('2')).expect("one is good");
+            let wants = good["description"].as_str().expect("a description");
             let small = if wants.contains("operator on `*`") { "reader" } else { "elsewhere" };
             let answer = server.send(&method, path, &[("Authorization", &bearer(small))], "").await;
             assert_eq!((answer.status, answer.error_type().as_str()), (403, "ForbiddenException"), "{path}");
             let answer = server.send(&method, path, &[("Authorization", &bearer("chief"))], "").await;
-            assert_eq!(answer.status, 200, "{answer:?}");
+            // what is behind the door is for other tests: here nothing has that id, and no body was sent
+            let status = answer.status;
+            assert!(!matches!(status, 401 | 403) && responses.contains_key(&status.to_string()), "{answer:?}");
             walked += 1;
         }
     }
-    assert!(walked >= 3);
+    assert!(walked >= 7);
 }
 
 #[tokio::test]
@@ -137,6 +141,7 @@ async fn a_server_that_nobody_could_enter_does_not_start() {
     let served = |stack: Arc<Fake>| lifeboat::server::Served {
         catalogs: [(lifeboat::model::CatalogName::parse("main").expect("valid"), plain(stack))].into(),
         metrics: Default::default(),
+        relocations: no_relocations(),
     };
     let never = |_| panic!("it listens");
     let open = ServerSettings { listen: "0.0.0.0:0".into(), ..settings() };
