@@ -208,3 +208,24 @@ def test_an_engine_updates_and_deletes_through_another_naming(served, connect, e
     check(served, connect, table, expected)
     engine.drop(table)
     engine.drop_namespace(namespace)
+
+
+def test_deletion_vectors_go_both_ways(served, connect):
+    """Spark replaces a deletion vector by another one: the new manifest names what it replaces, which is the upstream's own file."""
+    spark, straight = connect("spark", served.client), connect("spark", served.upstream)
+    namespace = f"locations_vectors_{uuid.uuid4().hex[:8]}"
+    spark.create_namespace(namespace)
+    table = f"{namespace}.people"
+    spark.execute(f"CREATE TABLE {spark.full(table)} (id BIGINT, name STRING) USING iceberg TBLPROPERTIES "
+                  "('format-version'='3', 'write.delete.mode'='merge-on-read', 'write.update.mode'='merge-on-read')")
+    spark.execute(f"INSERT INTO {spark.full(table)} SELECT id, 'x' FROM range(100)")
+    for turn, engine in enumerate((spark, spark, straight, spark)):
+        engine.execute(f"DELETE FROM {engine.full(table)} WHERE id = {10 * turn}")
+        expected = 99 - turn
+        for reader in (spark, straight):
+            assert reader.execute(f"SELECT count(*) FROM {reader.full(table)}") == [(expected,)], (turn, engine.catalog)
+    kinds = namings(served, table)
+    assert {folder for side, folder in kinds if side == "upstream's"} == {"upstream"}, kinds
+    assert {folder for side, folder in kinds if side == "clients'"} == {"client", "overlay"}, kinds
+    spark.drop(table)
+    spark.drop_namespace(namespace)
