@@ -9,7 +9,9 @@ import glob
 import gzip
 import json
 import sysconfig
+import urllib.error
 import urllib.parse
+import urllib.request
 import uuid
 from collections import Counter
 from types import SimpleNamespace
@@ -208,6 +210,55 @@ def test_an_engine_updates_and_deletes_through_another_naming(served, connect, e
     check(served, connect, table, expected)
     engine.drop(table)
     engine.drop_namespace(namespace)
+
+
+@pytest.fixture
+def proxied(tmp_path):
+    """The same in front of another catalog, where a cache keeps what clients hear."""
+    (tmp_path / "upstream").mkdir()
+    (tmp_path / "client").symlink_to(tmp_path / "upstream")
+    (tmp_path / "overlay").mkdir()
+    with components.RestFixture(f"file:{tmp_path}/upstream") as fixture:
+        lifeboat = components.Lifeboat()
+        path = lifeboat.folder / "lifeboat.yaml"
+        path.write_text(f"listen: 127.0.0.1:{lifeboat.port}\ncatalogs:\n  main:\n    upstream: {{ uri: '{fixture.uri}' }}\n"
+                        + CLIENT_LOCATIONS.replace("{folder}", str(tmp_path)))
+        lifeboat.listen_on(["--config", str(path)])
+        with lifeboat:
+            yield SimpleNamespace(folder=tmp_path, client=lifeboat.uri, upstream=fixture.uri)
+
+
+def test_a_catalog_behind_us_is_mapped_as_well(proxied):
+    client, straight = engines.PyIceberg(proxied.client), engines.PyIceberg(proxied.upstream)
+    client.create_namespace("ns")
+    client.create("ns.people")
+    client.insert("ns.people", [ADA])
+    straight.insert("ns.people", [BOB])
+    client.insert("ns.people", [EVE])
+    client.delete("ns.people", 1)
+    assert client.rows("ns.people") == straight.rows("ns.people") == [BOB, EVE]
+    answer = loaded(proxied.client, "ns.people")
+    assert {path.split(f"{proxied.folder}/")[1].split("/")[0] for path in tree(answer)} == {"client", "overlay"}
+    status, body = components.http("GET", f"{proxied.upstream}/v1/namespaces/ns/tables/people")
+    paths = tree(json.loads(body))
+    assert {path.split(f"{proxied.folder}/")[1].split("/")[0] for path in paths} == {"upstream"}
+    # who has the answer gets 304 until the upstream's table changes
+    url = f"{proxied.client}/v1/main/namespaces/ns/tables/people"
+
+    def etag(known=None):
+        request = urllib.request.Request(url, headers={"If-None-Match": known} if known else {})
+        try:
+            with urllib.request.urlopen(request) as response:
+                return response.status, response.headers["ETag"]
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers["ETag"]
+
+    _, first = etag()
+    assert etag(first) == (304, first)
+    straight.insert("ns.people", [DAN])
+    status, second = etag(first)
+    assert status == 200 and second != first
+    assert client.rows("ns.people") == [BOB, EVE, DAN]
 
 
 def test_deletion_vectors_go_both_ways(served, connect):
