@@ -148,7 +148,7 @@ impl ClientLocations {
         let first = tree.lists.iter().filter(|(id, _, _)| Some(*id) == parent);
         let others = tree.lists.iter().rev().filter(|(id, _, _)| Some(*id) != parent);
         for (_, upstream, client) in first.chain(others).take(SNAPSHOTS_SEARCHED_MAX) {
-            for (one, other) in self.trees.pairs(upstream, client).await?.iter() {
+            for (one, other) in self.trees.pairs(upstream, client).await.map_err(before_commit)?.iter() {
                 let new = NewManifest { path: other.path.clone(), length_bytes: other.length_bytes };
                 adding.manifests.insert(one.path.clone(), new);
             }
@@ -179,7 +179,7 @@ impl ClientLocations {
             // it is one of this very commit's, or the upstream refuses it
             return Ok(known);
         };
-        for (one, other) in self.trees.pairs(upstream, client).await?.iter() {
+        for (one, other) in self.trees.pairs(upstream, client).await.map_err(before_commit)?.iter() {
             if one.content != 0 && !kept.contains(&one.path.as_str()) {
                 let (one, other) = (Location::new(&one.path), Location::new(&other.path));
                 known.extend(delete_pairs(&self.storage, &one, &other).await.map_err(before_commit)?);
@@ -210,7 +210,7 @@ impl ClientLocations {
         let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let location = answer["metadata-location"].as_str();
         let location = location.ok_or_else(|| Error::bad_request(format!("{} has no metadata.json", adding.ident)))?;
-        let tree = self.trees.of(location).await?;
+        let tree = self.trees.of(location).await.map_err(before_commit)?;
         self.trees.is_latest(adding.ident, tree.clone()).await;
         Ok(tree)
     }

@@ -229,6 +229,18 @@ async fn a_list_that_is_not_there_is_a_bad_request() {
 }
 
 #[tokio::test]
+async fn a_damaged_table_is_not_called_missing() {
+    let clients = Clients::new().await;
+    clients.ask(create("t", json!({}))).await;
+    let answer = clients.bed.append("t", 1).await;
+    let list = answer["metadata"]["snapshots"][0]["manifest-list"].as_str().expect("a list");
+    std::fs::remove_file(path(list)).expect("removed");
+    let error = clients.refused(request(Operation::LoadTable, "t", Value::Null)).await;
+    assert_eq!(error.kind(), Kind::Unprocessable);
+    assert!(error.to_string().contains(list), "{error}");
+}
+
+#[tokio::test]
 async fn a_table_that_has_not_changed_costs_nothing() {
     let clients = Clients::new().await;
     clients.ask(create("t", json!({}))).await;

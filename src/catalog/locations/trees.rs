@@ -101,6 +101,18 @@ impl Trees {
         pairs.map_err(|e: Arc<Error>| Error::new(e.kind(), e.to_string()))
     }
 
+    /// Why a table cannot be relocated, in kinds that say to clients what they mean: that a table is missing, or its name taken, they do not.
+    async fn cannot(&self, source: &Location, error: Error) -> Error {
+        match error.kind() {
+            Kind::AlreadyExists => Error::internal(error.to_string()),
+            // its metadata.json may be missing, as without us; another file of it is damage
+            Kind::NotFound if matches!(self.storage.look(source).await, Ok(Some(_))) => {
+                Error::new(Kind::Unprocessable, error.to_string())
+            }
+            _ => error,
+        }
+    }
+
     async fn relocate(&self, metadata_location: &str) -> Result<Arc<Tree>> {
         let options = Options {
             into: Some(self.naming.overlay.clone()),
@@ -109,11 +121,10 @@ impl Trees {
         };
         let source = Location::new(metadata_location);
         let done = relocate::relocate_tree(self.storage.clone(), &source, &options).await;
-        let relocated = done.map_err(|e| match e.kind() {
-            // that is what a create says when the name is taken
-            Kind::AlreadyExists => Error::internal(e.to_string()),
-            _ => e,
-        })?;
+        let relocated = match done {
+            Ok(relocated) => relocated,
+            Err(e) => return Err(self.cannot(&source, e).await),
+        };
         let asked = relocated.requests;
         tracing::debug!(
             metadata.location = metadata_location,
