@@ -1,7 +1,7 @@
 //! The composition root: a configuration becomes the catalogs' stacks and the server's settings.
 //!
-//! The only file that names adapters, and where the order of the layers is written: authorise, cache, measure, upstream. An embedded catalog
-//! makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
+//! The only file that names adapters, and where the order of the layers is written: authorise, cache, client locations, measure, upstream. An embedded
+//! catalog makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::catalog::{Authorise, Cache, CacheSettings, Measure};
+use crate::catalog::{Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Measure};
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
 use crate::error::{Error, Result};
+use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::model::CatalogName;
 use crate::storage::{Location, Storage, StoreSettings};
@@ -82,10 +83,11 @@ pub async fn build(config: &Config) -> Result<App> {
                 };
                 let floor: Arc<dyn Catalog> =
                     Arc::new(PointerCatalog::new(Arc::new(pointers), storage.clone(), settings));
-                Ok((Arc::new(Measure::new(floor, metrics.clone())) as Arc<dyn Catalog>, "embedded"))
+                let floor = Arc::new(Measure::new(floor, metrics.clone()));
+                located(catalog, floor, &storage).map(|stack| (stack, "embedded"))
             }
             Source::Upstream(upstream) => {
-                proxy(config, catalog, upstream, share, &metrics).map(|stack| (stack, "rest"))
+                proxy(config, catalog, upstream, share, (&metrics, &storage)).map(|stack| (stack, "rest"))
             }
         };
         let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
@@ -103,7 +105,7 @@ fn proxy(
     catalog: &config::Catalog,
     upstream: &config::Upstream,
     cache_bytes: u64,
-    metrics: &Metrics,
+    (metrics, storage): (&Metrics, &Arc<Storage>),
 ) -> Result<Arc<dyn Catalog>> {
     let auth = match &upstream.auth {
         config::UpstreamAuth::None => UpstreamAuth::None,
@@ -134,6 +136,8 @@ fn proxy(
     };
     let by_token = catalog.is_judged_upstream();
     let floor = Arc::new(Measure::new(Arc::new(RestUpstream::new(settings)?), metrics.clone()));
+    // below the cache, so that what is kept is what clients hear
+    let floor = located(catalog, floor, storage)?;
     let cache = CacheSettings {
         bytes_max: cache_bytes,
         max_staleness: catalog.max_staleness,
@@ -141,6 +145,17 @@ fn proxy(
         ..CacheSettings::default()
     };
     Ok(Arc::new(Cache::new(floor, cache, metrics.clone())))
+}
+
+/// The catalog in the clients' naming of the storage, where they have one of their own.
+fn located(catalog: &config::Catalog, floor: Arc<dyn Catalog>, storage: &Arc<Storage>) -> Result<Arc<dyn Catalog>> {
+    let Some(locations) = &catalog.client_locations else { return Ok(floor) };
+    let settings = ClientLocationsSettings {
+        map: LocationMap::new(locations.map.iter().cloned())?,
+        overlay: Location::new(&locations.overlay),
+        upstream_overlay: locations.upstream_overlay.as_ref().map(Location::new),
+    };
+    Ok(Arc::new(ClientLocations::new(floor, storage.clone(), settings)?))
 }
 
 /// Databases by where they are, so that catalogs share one connection pool where they share a database.

@@ -1,10 +1,12 @@
-//! What a client's request means: the stack of layers between the server and the upstream, one file each.
+//! What a client's request means: the stack of layers between the server and the upstream, one file or
+//! folder each.
 //!
 //! Every layer is a [`crate::upstream::Catalog`] around a `Catalog`; their order is written down in one place, where the
 //! program is put together.
 
 mod authorise;
 mod cache;
+mod locations;
 mod marks;
 mod measure;
 mod stored;
@@ -13,4 +15,5 @@ mod tests;
 
 pub use authorise::Authorise;
 pub use cache::{Cache, CacheSettings};
+pub use locations::{ClientLocations, ClientLocationsSettings};
 pub use measure::Measure;

@@ -156,10 +156,23 @@ pub struct Catalog {
     pub source: Source,
     /// Given to engines in the answer to `/v1/config`.
     pub client_config: BTreeMap<String, Secret>,
+    /// Another naming of the storage for clients.
+    pub client_locations: Option<ClientLocations>,
     /// How long a table may be answered from the cache without asking; 0 asks always.
     pub max_staleness: Duration,
     /// Advertised to clients, percent-encoded.
     pub namespace_separator: String,
+}
+
+/// Another naming of the storage for clients than the upstream's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLocations {
+    /// Prefixes of the upstream's naming and of the clients'; a way back exists.
+    pub map: Vec<(String, String)>,
+    /// Where metadata relocated for clients is written, in the clients' naming.
+    pub overlay: String,
+    /// Where clients' commits are relocated to, in the upstream's naming.
+    pub upstream_overlay: Option<String>,
 }
 
 impl Catalog {

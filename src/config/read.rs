@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 
 use percent_encoding::percent_decode_str;
 
+use crate::format::location::LocationMap;
 use crate::model::{CatalogName, Secret};
 
 use super::problem::Problem;
 use super::section::{Reading, Section};
 use super::yaml::Node;
 use super::{
-    Catalog, Config, Embedded, Environment, Keys, Limits, Log, LogFormat, OAuth2, Source, Storage, Tls, Upstream,
-    UpstreamAuth, auth, values,
+    Catalog, ClientLocations, Config, Embedded, Environment, Keys, Limits, Log, LogFormat, OAuth2, Source, Storage,
+    Tls, Upstream, UpstreamAuth, auth, values,
 };
 
 /// Reads a checked tree. `None` only if there are problems.
@@ -205,9 +206,29 @@ fn catalog(section: &Section<'_>, source: Source) -> Option<Catalog> {
     Some(Catalog {
         source,
         client_config: section.texts("client-config"),
+        client_locations: match section.child_if_there("client-locations") {
+            Some(section) => Some(client_locations(&section)?),
+            None => None,
+        },
         max_staleness: section.duration("max-staleness")?,
         namespace_separator: separator.to_owned(),
     })
+}
+
+fn client_locations(section: &Section<'_>) -> Option<ClientLocations> {
+    let pairs = section.list("map");
+    let pair = |pair: &Section<'_>| Some((pair.text("upstream")?.to_owned(), pair.text("client")?.to_owned()));
+    let map: Vec<(String, String)> = pairs.iter().filter_map(pair).collect();
+    if pairs.is_empty() && section.has("map") {
+        section.note(
+            "map",
+            "names no pair: write at least one, such as \"- { upstream: s3://lake/w, client: s3a://lake/w }\"",
+        );
+    } else if let Err(error) = LocationMap::new(map.iter().cloned()).and_then(|map| map.inverse()) {
+        section.note("map", error.message());
+    }
+    let text = |name: &str| section.text(name).map(|text| text.trim_end_matches('/').to_owned());
+    Some(ClientLocations { map, overlay: text("overlay")?, upstream_overlay: text("upstream-overlay") })
 }
 
 fn source(section: &Section<'_>, environment: &Environment<'_>) -> Option<Source> {

@@ -184,6 +184,12 @@ pub const KEYS: &[Key] = &[
     key("catalogs.<name>.upstream.retries-max", Form::Integer(0, 10), Is("3")),
     key("catalogs.<name>.upstream.headers", Form::Texts, Optional),
     key("catalogs.<name>.client-config", Form::Texts, Optional),
+    key("catalogs.<name>.client-locations", Form::Section, Optional),
+    key("catalogs.<name>.client-locations.map", Form::List, Required),
+    key("catalogs.<name>.client-locations.map[].upstream", Form::Text, Required),
+    key("catalogs.<name>.client-locations.map[].client", Form::Text, Required),
+    key("catalogs.<name>.client-locations.overlay", Form::Text, Required),
+    key("catalogs.<name>.client-locations.upstream-overlay", Form::Text, Optional),
     key("catalogs.<name>.max-staleness", Form::Duration, Is("0s")),
     key("catalogs.<name>.namespace-separator", Form::Text, Is("%1F")),
 ];

@@ -227,6 +227,34 @@ fn where_the_upstream_judges_no_tokens_of_ours_are_needed() {
 }
 
 #[test]
+fn client_locations_must_have_a_way_back() {
+    let text = |map: &str| {
+        format!(
+            "catalogs:\n  main:\n    upstream: {{ uri: http://x }}\n    client-locations:\n      overlay: s3a://lake/o/\n      map: {map}\n"
+        )
+    };
+    let config = parse(&text("[{ upstream: s3://lake/w, client: s3a://lake/w }]")).unwrap_or_else(|p| panic!("{p}"));
+    let locations = config.catalogs.values().next().and_then(|catalog| catalog.client_locations.clone());
+    assert_eq!(
+        locations,
+        Some(ClientLocations {
+            map: vec![("s3://lake/w".into(), "s3a://lake/w".into())],
+            overlay: "s3a://lake/o".into(),
+            upstream_overlay: None
+        })
+    );
+    assert!(refused(&text("[]")).contains("names no pair"));
+    assert!(
+        refused(&text("[{ upstream: s3://a, client: s3://c }, { upstream: s3://b, client: s3://c }]"))
+            .contains("ambiguous")
+    );
+    assert!(
+        refused(&text("[{ upstream: s3://a, client: s3://c/x }, { upstream: s3://c, client: s3://c }]"))
+            .contains("no way back")
+    );
+}
+
+#[test]
 fn flags_alone_make_a_configuration() {
     let config = Config::embedded(Path::new("/data"), None).unwrap_or_else(|p| panic!("{p}"));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8181");

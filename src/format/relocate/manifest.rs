@@ -163,7 +163,9 @@ struct Patcher<'a> {
 impl Patcher<'_> {
     fn entry(&mut self, raw: &[u8], spans: &Spans) -> Result<()> {
         let entry = read_entry(self.schema, raw, spans, self.name)?;
-        let is_rewritten = entry.content == Content::PositionDeletes && entry.status != Status::Deleted;
+        // one that is deleted here may be known all the same
+        let is_rewritten = entry.content == Content::PositionDeletes
+            && (entry.status != Status::Deleted || self.deletes.contains_key(entry.path));
         if is_rewritten {
             self.rewritten(&entry, spans)?;
         } else {

@@ -12,17 +12,17 @@ use super::report::Examples;
 use super::{NewManifests, Run, blocking};
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{self, ManifestFile};
-use crate::format::relocate::{self, ManifestPlaces, NewNames};
+use crate::format::relocate::{self, ManifestPlaces, NewDelete, NewNames};
 use crate::storage::Location;
 
 /// A manifest list that was read and is not written yet.
-struct Pending {
+pub(super) struct Pending {
     /// As the metadata spells it.
     path: String,
     name: Location,
     snapshot_id: i64,
     bytes: Bytes,
-    manifests: Vec<ManifestFile>,
+    pub(super) manifests: Vec<ManifestFile>,
 }
 
 /// A table's tree while it is relocated.
@@ -88,6 +88,23 @@ impl<'r> Tree<'r> {
         Ok(())
     }
 
+    /// Delete files that need not be written anew.
+    pub(super) fn deletes_are_done(&mut self, done: HashMap<String, NewDelete>) {
+        self.manifests.deletes_are_done(done);
+    }
+
+    /// Relocates one list and what is not done of its manifests; its new place, and where manifests went.
+    pub(super) async fn relocate_one(mut self, list: Pending) -> Result<(String, NewManifests)> {
+        let paths = self.run.source.paths.clone();
+        let unknown = |manifest: &&ManifestFile| !self.known.contains_key(&*paths.resolve(&manifest.path));
+        let new = list.manifests.iter().filter(unknown).cloned().collect();
+        self.manifests(new).await?;
+        let name = list.name.clone();
+        let written = self.write(list).await?;
+        let (_, place) = written.ok_or_else(|| Error::internal(format!("{name} was not written anew")))?;
+        Ok((place, self.known))
+    }
+
     /// Paths that no pair covers.
     pub(super) fn unmapped(&self) -> Examples {
         self.manifests.unmapped()
@@ -121,7 +138,7 @@ impl<'r> Tree<'r> {
         Ok(())
     }
 
-    async fn read(&self, list: &str, snapshot_id: i64) -> Result<Option<Pending>> {
+    pub(super) async fn read(&self, list: &str, snapshot_id: i64) -> Result<Option<Pending>> {
         let name = self.run.source.place(list)?;
         let Some((bytes, _)) = self.run.io.read(&name).await? else { return Ok(None) };
         let (text, of) = (bytes.clone(), name.clone());

@@ -29,6 +29,7 @@ type Once = Arc<OnceCell<Option<NewDelete>>>;
 pub(super) struct Manifests<'r> {
     run: &'r Run<'r>,
     there: HashMap<String, u64>,
+    known_deletes: HashMap<String, NewDelete>,
     deletes: Mutex<HashMap<DeleteFile, Once>>,
     unmapped: Mutex<Examples>,
     scratches: Arc<Scratches>,
@@ -53,6 +54,7 @@ impl<'r> Manifests<'r> {
         Manifests {
             run,
             there: HashMap::new(),
+            known_deletes: HashMap::new(),
             deletes: Mutex::default(),
             unmapped: Mutex::default(),
             scratches: Arc::default(),
@@ -61,6 +63,11 @@ impl<'r> Manifests<'r> {
 
     pub(super) fn there(&mut self, there: HashMap<String, u64>) {
         self.there = there;
+    }
+
+    /// Delete files, by path, that have their other form already.
+    pub(super) fn deletes_are_done(&mut self, done: HashMap<String, NewDelete>) {
+        self.known_deletes = done;
     }
 
     pub(super) fn unmapped(&self) -> Examples {
@@ -133,7 +140,10 @@ impl<'r> Manifests<'r> {
         let (text, name) = (bytes.clone(), place.to_string());
         let files = blocking(move || relocate::position_deletes(&text, &name)).await?;
         let each = files.into_iter().map(|file| async move {
-            let new = self.delete(&file).await?;
+            let new = match self.known_deletes.get(&file.path) {
+                Some(known) => Some(known.clone()),
+                None => self.delete(&file).await?,
+            };
             Ok::<_, Error>(new.map(|new| (file.path, new)))
         });
         let new: Vec<Option<(String, NewDelete)>> =
@@ -141,7 +151,12 @@ impl<'r> Manifests<'r> {
         let Some(new) = new.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let mut digest = Sha256::new();
         new.iter().for_each(|(_, new)| digest.update(format!("{}\n{}\n", new.path, new.size_bytes)));
-        Ok(Some((new.into_iter().collect(), digest.finalize().to_vec())))
+        // entries that are deleted may name these as well
+        let mut known: Vec<_> = self.known_deletes.iter().collect();
+        known.sort_by_key(|(path, _)| *path);
+        known.iter().for_each(|(path, new)| digest.update(format!("{path}\n{}\n", new.path)));
+        let known = known.into_iter().map(|(path, new)| (path.clone(), new.clone()));
+        Ok(Some((known.chain(new).collect(), digest.finalize().to_vec())))
     }
 
     async fn delete(&self, file: &DeleteFile) -> Result<Option<NewDelete>> {

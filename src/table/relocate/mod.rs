@@ -12,6 +12,7 @@ mod lists;
 mod manifests;
 mod names;
 mod report;
+mod snapshot;
 mod source;
 
 use std::collections::HashMap;
@@ -22,12 +23,14 @@ use serde_json::Value;
 pub use check::{Checked, LiveFile, check};
 pub use io::Progress;
 pub use report::{Examples, FileCounts, Report, Requests};
+pub use snapshot::{Known, Snapshot, delete_pairs, manifest_pairs};
 pub use source::{ReadFrom, Source, find_metadata};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
 use crate::format::relocate::{self, NewNames, Paths, Selection};
 use crate::storage::{Found, Location, Storage};
+use crate::upstream::pointer::unpack;
 use io::Io;
 use names::Names;
 
@@ -95,15 +98,60 @@ pub async fn relocate(
     options: &Options,
     progress: Arc<Progress>,
 ) -> Result<Report> {
+    Ok(run(storage, source, options, progress).await?.1)
+}
+
+/// A table or view in both namings.
+#[derive(Debug)]
+pub struct Relocated {
+    /// Where the relocated metadata.json is.
+    pub location: Location,
+    /// The metadata that was relocated.
+    pub source: Value,
+    /// The relocated metadata.
+    pub target: Value,
+    /// What the storage was asked, and how many files were written.
+    pub requests: Requests,
+    /// Files that were written.
+    pub written: u64,
+}
+
+/// As [`relocate`], for who goes on with the metadata.
+pub async fn relocate_tree(storage: Arc<Storage>, source: &Location, options: &Options) -> Result<Relocated> {
+    let (run, report, target) = run(storage, source, options, Arc::default()).await?;
+    let location = Location::new(report.metadata_location);
+    let target = match target {
+        Some(target) => target,
+        None => {
+            let found = run.io.read(&location).await?;
+            let (raw, _) = found.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no {location}")))?;
+            let text = unpack(raw, &location)?;
+            serde_json::from_slice(&text).map_err(|e| {
+                Error::new(Kind::Unprocessable, format!("cannot read {location} as metadata")).with_source(e)
+            })?
+        }
+    };
+    let (requests, written) = (run.io.requests(), report.files.written);
+    Ok(Relocated { location, source: run.source.metadata, target, requests, written })
+}
+
+/// The report, and the relocated metadata unless it was there already.
+async fn run<'o>(
+    storage: Arc<Storage>,
+    source: &Location,
+    options: &'o Options,
+    progress: Arc<Progress>,
+) -> Result<(Run<'o>, Report, Option<Value>)> {
     let io = Arc::new(Io::new(storage, progress, options.is_plan));
     let source = Source::read(&io, source, options).await?;
     let names = Names::new(&options.map);
     let run = Run { io, source, names, options };
-    let report = match run.source.is_view() {
+    let done = match run.source.is_view() {
         true => run.view().await,
         false => run.table().await,
     };
-    report.map_err(|e| e.context(format!("relocating {}", run.source.location)))
+    let (report, target) = done.map_err(|e| e.context(format!("relocating {}", run.source.location)))?;
+    Ok((run, report, target))
 }
 
 /// One relocation under way.
@@ -116,18 +164,18 @@ struct Run<'o> {
 
 impl Run<'_> {
     /// A view is one file.
-    async fn view(&self) -> Result<Report> {
+    async fn view(&self) -> Result<(Report, Option<Value>)> {
         let name = self.source.location.to_string();
         let (view, paths_in_sql) =
             relocate::relocate_view(self.source.metadata.clone(), &name, &self.source.paths, &self.options.catalogs)?;
         let location = self.new_metadata_location();
         self.write_metadata(&location, &view).await?;
         let snapshots = 0;
-        Ok(Report { paths_in_sql, ..Report::new(self, location, snapshots, 0) })
+        Ok((Report { paths_in_sql, ..Report::new(self, location, snapshots, 0) }, Some(view)))
     }
 
     /// Bottom-up: delete files, manifests, manifest lists, metadata.json.
-    async fn table(&self) -> Result<Report> {
+    async fn table(&self) -> Result<(Report, Option<Value>)> {
         let name = self.source.location.to_string();
         let (metadata, left_out) = relocate::select(&self.source.metadata, self.options.selection)?;
         let places = relocate::manifest_places(&metadata, &name)?;
@@ -135,7 +183,7 @@ impl Run<'_> {
         let done = self.io.look(&location).await?.is_some();
         if done {
             self.io.skipped();
-            return Ok(Report::new(self, location, places.len(), left_out));
+            return Ok((Report::new(self, location, places.len(), left_out), None));
         }
         let mut tree = lists::Tree::new(self);
         self.recall(&mut tree, &places).await?;
@@ -148,7 +196,8 @@ impl Run<'_> {
         if self.io.missing().count == 0 {
             self.write_metadata(&location, &relocated).await?;
         }
-        Ok(Report { unmapped_paths: unmapped, ..Report::new(self, location, places.len(), left_out) })
+        let report = Report { unmapped_paths: unmapped, ..Report::new(self, location, places.len(), left_out) };
+        Ok((report, Some(relocated)))
     }
 
     fn metadata(&self, metadata: Value, name: &str, names: &NewNames) -> Result<Value> {
@@ -194,7 +243,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 /// Where manifests went, by resolved source path.
-type NewManifests = HashMap<String, relocate::NewManifest>;
+pub type NewManifests = HashMap<String, relocate::NewManifest>;
 
 /// The paths of one table, shared by the threads that work on it.
-type SharedPaths = Arc<Paths>;
+pub type SharedPaths = Arc<Paths>;
