@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import components
 import files
-from files import DATA, DELETED, EQUALITY_DELETES, PATH_FIELD_IDS, POSITION_DELETES
+from files import DATA, DELETED, PATH_FIELD_IDS, POSITION_DELETES
 
 COMMAND_TIMEOUT_S = 60
 # Table properties that hold locations: Iceberg's own.
@@ -40,11 +40,16 @@ class Move:
         return target + path.removeprefix(source)
 
 
-def relocate(source, move, overlay, *arguments):
-    """Runs the command. Returns what it says."""
+def run(source, move, overlay, *arguments):
+    """Runs the command to whatever end it comes."""
     command = [components.lifeboat_program(), "relocate", source, *move.arguments(), "--into", overlay, "--json", *arguments]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
-    assert done.returncode == 0, f"{done.returncode} of {' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
+
+
+def relocate(source, move, overlay, *arguments):
+    """Runs the command, which has to succeed. Returns what it says."""
+    done = run(source, move, overlay, *arguments)
+    assert done.returncode == 0, f"{done.returncode} of {' '.join(map(str, done.args))}\n{done.stdout}{done.stderr}"
     return json.loads(done.stdout)
 
 
@@ -70,9 +75,6 @@ class Comparison:
     def rewritten(self, old, new):
         """Notes that a file took another one's place, which is always the same and below the overlay."""
         assert new.startswith(f"{self.overlay}/"), f"{new} is written below {self.overlay}"
-        self.noted(old, new)
-
-    def noted(self, old, new):
         assert self.names.setdefault(old, new) == new, f"{old} became {self.names[old]} and {new}"
 
     def check_metadata(self):
@@ -89,8 +91,8 @@ class Comparison:
             for file in expected.get(kind, []):
                 file["statistics-path"] = self.move.path(file["statistics-path"])
                 assert self.size_of(file["statistics-path"]) == file["file-size-in-bytes"]
-        for metadata in (expected, found):
-            metadata.pop("metadata-log", None)
+        for entry in expected.get("metadata-log", []):
+            entry["metadata-file"] = self.move.path(entry["metadata-file"])
         assert found == expected
 
     def check_snapshot(self, old, new):
@@ -130,12 +132,8 @@ class Comparison:
             file.update({name: now[name] for name in REWRITTEN if name in now})
             self.check_deletes(was, now)
         else:
-            # Equality deletes name no file, and what is deleted is nobody's any more.
-            file["file_path"] = self.names[was["file_path"]] if was["file_path"] in self.names else self.move.path(was["file_path"])
-            if now["file_path"] != file["file_path"] and content != DATA:
-                self.rewritten(was["file_path"], now["file_path"])
-                file["file_path"] = now["file_path"]
-            self.noted(was["file_path"], now["file_path"])
+            # Equality deletes name no file, and what is deleted is not opened any more.
+            file["file_path"] = self.move.path(was["file_path"])
         if was.get("referenced_data_file"):
             file["referenced_data_file"] = self.move.path(was["referenced_data_file"])
         if content == POSITION_DELETES:
@@ -173,26 +171,33 @@ class Comparison:
 
     def check_metadata_table(self, name, old, new):
         """A metadata table of Spark's says the same of the relocated files."""
-        expected = [self.comparable(row, self.names) for row in old]
-        found = [self.comparable(row, {}) for row in new]
+        expected = [comparable(self.renamed(row)) for row in old]
+        found = [comparable(row) for row in new]
         assert sorted(found, key=json.dumps) == sorted(expected, key=json.dumps), name
 
-    def comparable(self, row, names):
+    def renamed(self, row):
+        """A row with the paths that its files have now; what is deleted is not opened any more, so nothing took its place."""
+        names = {} if row.get("status") == DELETED else self.names
         row = copy.deepcopy(row)
-        file = row.get("data_file", row)
-        for holder in (row, file):
+        for holder in (row, row.get("data_file", {})):
             for key in ("file_path", "path", "manifest_list", "delete_file_path", "referenced_data_file"):
-                if names and key in holder:
+                if key in holder:
                     holder[key] = names.get(holder[key], self.move.path(holder[key]))
-        if file.get("content"):
-            for key in REWRITTEN:
-                file.pop(key, None)
-            for bounds in ("lower_bounds", "upper_bounds"):
-                if bounds in file:
-                    file[bounds] = without_path_bounds({int(id): bound for id, bound in file[bounds].items()})
-        if "manifest_list" not in row:
-            row.pop("length", None)
         return row
+
+
+def comparable(row):
+    """A row without what a file that is written anew may have otherwise."""
+    row = copy.deepcopy(row)
+    file = row.get("data_file", row)
+    if file.get("content") == POSITION_DELETES and "file_format" in file:
+        for key in REWRITTEN:
+            file.pop(key, None)
+        for bounds in ("lower_bounds", "upper_bounds"):
+            file[bounds] = without_path_bounds({int(id): bound for id, bound in (file.get(bounds) or {}).items()})
+    if "added_snapshot_id" in row:  # a manifest
+        del row["length"]
+    return row
 
 
 def without_path_bounds(bounds):
