@@ -3,6 +3,7 @@
 The old place is gone when the new one is read, so whatever still leads to it fails.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +165,20 @@ def test_only_what_branches_and_tags_lead_to(moved, name):
     assert {it["snapshot-id"] for it in tree.snapshots()} == heads
     assert (told["snapshots"], told["snapshots-left-out"]) == (len(heads), len(before.tree.snapshots()) - len(heads))
     assert tree.paths_below(str(moved.root / "prod")) == []
+    for engine in moved.site.engines.values():
+        check_rows(before.rows[engine.name], engine, table)
+
+
+@pytest.mark.parametrize("name", ["same_names_in_other_folders"])
+def test_a_map_that_turns_the_order_of_paths_round(moved, name):
+    before = moved.made(name)
+    shutil.copytree(moved.root / "dr" / "other" / "three", moved.root / "zzz")
+    move = Move([*moved.move.pairs, (f"{moved.root}/prod/other/three", f"file://{moved.root}/zzz")])
+    paths = sorted({row["file_path"] for deletes in before.tree.deletes.values() for row in deletes.rows})
+    assert sorted(map(move.path, paths)) != [move.path(path) for path in paths]
+    overlay = f"file://{moved.root}/turned/{name}"
+    table = moved.site.register(f"{name}_turned", relocate(moved.source(name), move, overlay)["metadata-location"])
+    Comparison(before.tree, table.tree(), move, overlay).check()
     for engine in moved.site.engines.values():
         check_rows(before.rows[engine.name], engine, table)
 
