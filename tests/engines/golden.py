@@ -11,12 +11,13 @@ from pathlib import Path
 import components
 import files
 import pyarrow
-from pyiceberg.types import StringType
 from files import ADDED, DATA, DELETED, EQUALITY_DELETES, PATH_FIELD_ID, PATH_FIELD_IDS, POSITION_DELETES
 from java import JavaTable
+from pyiceberg.types import StringType
 
 NAMESPACE = "golden"
 TABLES = {}
+ARCHIVE = "acme.archive"  # a property that holds a location, of which only the table's owner knows that it does
 # DuckDB 1.5 does with a codec of Avro that it does not know, so it is not asked.
 ENDS_THE_PROCESS = "ends the process"
 
@@ -55,19 +56,14 @@ class Making:
         engine = self.engines[engine]
         return engine.execute(statement.format(table=engine.full(self.name), name=self.name, catalog=engine.catalog))
 
-    def create(self, version, partition="", columns="id INT, name STRING, part STRING", **properties):
-        properties = {"format-version": version, "write.delete.mode": "merge-on-read", "write.update.mode": "merge-on-read",
-                      **{key.replace("__", "-").replace("_", "."): value for key, value in properties.items()}}
+    def create(self, version, partition="", properties=None, columns="id INT, name STRING, part STRING"):
+        all_properties = {"format-version": version, "write.delete.mode": "merge-on-read", "write.update.mode": "merge-on-read",
+                          **(properties or {})}
         self.sql(f"CREATE TABLE {{table}} ({columns}) USING iceberg {f'PARTITIONED BY ({partition})' if partition else ''} "
-                 f"TBLPROPERTIES ({self.pairs(properties)})")
+                 f"TBLPROPERTIES ({pairs(all_properties)})")
 
-    @staticmethod
-    def pairs(properties):
-        return ", ".join(f"'{key}'='{value}'" for key, value in properties.items())
-
-    def set(self, **properties):
-        named = {key.replace("__", "-").replace("_", "."): value for key, value in properties.items()}
-        self.sql(f"ALTER TABLE {{table}} SET TBLPROPERTIES ({self.pairs(named)})")
+    def set(self, properties):
+        self.sql(f"ALTER TABLE {{table}} SET TBLPROPERTIES ({pairs(properties)})")
 
     def insert(self, start, end, table="{table}"):
         """Rows of these ids in one file a partition."""
@@ -79,6 +75,10 @@ class Making:
 
     def call(self, procedure, arguments=""):
         return self.sql(f"CALL {{catalog}}.system.{procedure}(table => '{{name}}'{arguments and ', '}{arguments})")
+
+    def expire_snapshots(self):
+        """Leaves only the last one."""
+        self.call("expire_snapshots", "older_than => TIMESTAMP '2100-01-01 00:00:00', retain_last => 1")
 
     def ids(self, version=""):
         return sorted(row[0] for row in self.sql(f"SELECT id FROM {{table}} {version}"))
@@ -103,13 +103,18 @@ def ask(method, uri, body=None):
     assert status in (200, 204), f"{method} {uri}: {status}: {answer.decode()}"
     return json.loads(answer) if answer else None
 
+
+def pairs(properties):
+    return ", ".join(f"'{key}'='{value}'" for key, value in properties.items())
+
+
 # --- Tables of Spark. -----------------------------------------------------------------------------
 
 
 @golden()
 def version_1(table):
     """The oldest format, partitioned, with rows deleted by writing files anew."""
-    table.create(1, "part", write_delete_mode="copy-on-write")
+    table.create(1, "part", {"write.delete.mode": "copy-on-write"})
     table.insert(0, 10)
     table.insert(10, 20)
     table.delete(3, 14)
@@ -123,7 +128,7 @@ def version_1(table):
 @golden()
 def position_deletes_of_partitions(table):
     """Position deletes of which one file names several data files."""
-    table.create(2, "part", write_delete_granularity="partition")
+    table.create(2, "part", {"write.delete.granularity": "partition"})
     for start in (0, 10, 20):
         table.insert(start, start + 10)
     table.delete(3, 5, 13, 22, 2, 12)
@@ -136,7 +141,7 @@ def position_deletes_of_partitions(table):
 @golden()
 def position_deletes_of_files(table):
     """Position deletes of one data file each, whose path is therefore their bounds, and in one of them also a field of its own."""
-    table.create(2, write_delete_granularity="file")
+    table.create(2, properties={"write.delete.granularity": "file"})
     for start in (0, 10, 20):
         table.insert(start, start + 10)
     table.delete(3, 5, 13, 22)
@@ -229,11 +234,11 @@ def deletion_vectors(table):
 @golden(trino="PUFFIN")
 def deletes_of_before_version_3(table):
     """Position deletes in Parquet that a table kept when it became version 3, beside deletion vectors."""
-    table.create(2, "part", write_delete_granularity="file")
+    table.create(2, "part", {"write.delete.granularity": "file"})
     table.insert(0, 20)
     table.insert(20, 40)
     table.delete(2, 22, 3)
-    table.set(format__version=3)
+    table.set({"format-version": 3})
     table.delete(25)
     assert {it["file_format"] for it in table.tree().files(POSITION_DELETES)} == {"PARQUET", "PUFFIN"}
 
@@ -284,9 +289,10 @@ def partitions_of_every_type(table):
                "day": "DATE", "at": "TIMESTAMP", "local": "TIMESTAMP_NTZ", "name": "STRING", "raw": "BINARY"}
     fields = [column for column in columns if column not in ("at", "local")]
     fields += ["hours(at)", "years(local)", "truncate(3, name)", "truncate(100, price)", "bucket(8, raw)", "months(day)"]
-    table.create(2, ", ".join(fields), ", ".join(["id INT"] + [f"{name} {kind}" for name, kind in columns.items()]))
-    table.sql("INSERT INTO {table} VALUES (1, true, 7, 1234567890123, 1.5, -2.25, 12345.6789, DATE '1969-12-31', TIMESTAMP '2024-02-29 23:59:59', "
-              "TIMESTAMP_NTZ '1901-01-01 00:00:00', 'Ève/d %41', X'00FF20'), (2" + ", NULL" * len(columns) + ")")
+    table.create(2, ", ".join(fields), columns=", ".join(["id INT"] + [f"{name} {kind}" for name, kind in columns.items()]))
+    table.sql("INSERT INTO {table} VALUES (1, true, 7, 1234567890123, 1.5, -2.25, 12345.6789, DATE '1969-12-31', "
+              "TIMESTAMP '2024-02-29 23:59:59', TIMESTAMP_NTZ '1901-01-01 00:00:00', 'Ève/d %41', X'00FF20'), "
+              f"(2{', NULL' * len(columns)})")
     table.sql("INSERT INTO {table} SELECT id + 2, " + ", ".join(columns) + " FROM {table}")
     table.delete(3, 4)
 
@@ -310,7 +316,7 @@ def tags_and_branches(table):
 def object_storage_layout(table):
     """Files in folders of their hashes, in a place of their own that a property names, as another property does."""
     elsewhere = f"file://{table.site.folder}/elsewhere"
-    table.create(2, "part", write_object__storage_enabled="true", write_data_path=elsewhere, acme_archive=f"{elsewhere}/archive")
+    table.create(2, "part", {"write.object-storage.enabled": "true", "write.data.path": elsewhere, ARCHIVE: f"{elsewhere}/archive"})
     table.insert(0, 10)
     table.insert(10, 20)
     table.delete(3, 14)
@@ -361,18 +367,19 @@ def statistics(table):
 @golden()
 def expired_snapshots(table):
     """Manifests that name files which are gone, data and deletes, and live files whose snapshot is gone."""
-    table.create(2, "part", write_delete_granularity="partition")
+    table.create(2, "part", {"write.delete.granularity": "partition"})
     table.insert(0, 10)
     table.delete(3, 4)
     table.delete(5)
     table.call("rewrite_position_delete_files", "options => map('rewrite-all', 'true')")
     table.sql("DELETE FROM {table} WHERE part = 'even'")
     table.insert(10, 20)
-    table.sql("CALL {catalog}.system.expire_snapshots(table => '{name}', older_than => TIMESTAMP '2100-01-01 00:00:00', retain_last => 1)")
+    table.expire_snapshots()
     assert table.ids() == [1, 7, 9, *range(10, 20)]
     tree = table.tree()
-    gone = [it["data_file"] for it in tree.entries() if it["status"] == DELETED and not Path(files.local(it["data_file"]["file_path"])).exists()]
-    assert {it["content"] for it in gone} == {DATA, POSITION_DELETES}
+    deleted = [it["data_file"] for it in tree.entries() if it["status"] == DELETED]
+    gone = {it["content"] for it in deleted if not Path(files.local(it["file_path"])).exists()}
+    assert gone == {DATA, POSITION_DELETES}
     kept = {it["snapshot-id"] for it in tree.metadata["snapshots"]}
     assert any(it["snapshot_id"] not in kept for it in tree.live())
 
@@ -380,8 +387,10 @@ def expired_snapshots(table):
 @golden()
 def values_that_look_like_paths(table):
     """Columns that have the names of a manifest's and that hold the table's own paths, as values and partitions; so do properties."""
-    table.create(2, "referenced_data_file", "id INT, file_path STRING, referenced_data_file STRING", write_metadata_metrics_default="full",
-                 write_object__storage_enabled="true", write_object__storage_partitioned__paths="false")
+    # The values would be too long for folders' names.
+    properties = {"write.metadata.metrics.default": "full", "write.object-storage.enabled": "true",
+                  "write.object-storage.partitioned-paths": "false"}
+    table.create(2, "referenced_data_file", properties, "id INT, file_path STRING, referenced_data_file STRING")
     location = table.tree().metadata["location"]
     for start in (0, 10):
         table.sql(f"INSERT INTO {{table}} SELECT /*+ COALESCE(1) */ CAST(id AS INT), concat('{location}/data/', id), "
@@ -389,7 +398,7 @@ def values_that_look_like_paths(table):
     path = table.tree().files(DATA)[0]["file_path"]
     table.sql(f"INSERT INTO {{table}} VALUES (20, '{path}', '{path}'), (21, '{path}', '{path}')")
     table.delete(3, 4, 20)
-    table.sql(f"ALTER TABLE {{table}} SET TBLPROPERTIES ('comment'='{path}', 'notes'='see {location}/data')")
+    table.set({"comment": path, "notes": f"see {location}/data"})
     assert table.ids() == [id for id in range(22) if id not in (3, 4, 20)]
     named = {it["data_file"]["partition"]["referenced_data_file"] for it in table.tree().live()}
     assert named == {location, f"{location}/data/x.parquet", path}
@@ -398,9 +407,9 @@ def values_that_look_like_paths(table):
 @golden()
 def codecs(table):
     """Metadata in gzip, and manifests in several codecs."""
-    table.create(2, write_metadata_compression__codec="gzip", commit_manifest__merge_enabled="false")
+    table.create(2, properties={"write.metadata.compression-codec": "gzip", "commit.manifest-merge.enabled": "false"})
     for at, codec in enumerate(("gzip", "snappy", "uncompressed")):
-        table.set(write_manifest_compression__codec=codec)
+        table.set({"write.manifest.compression-codec": codec})
         table.insert(10 * at, 10 * at + 10)
     table.delete(3)
     tree = table.tree()
@@ -412,7 +421,7 @@ def codecs(table):
 @golden(duckdb=ENDS_THE_PROCESS)
 def codec_zstandard(table):
     """Manifests in the one codec that not every engine knows."""
-    table.create(2, write_manifest_compression__codec="zstd")
+    table.create(2, properties={"write.manifest.compression-codec": "zstd"})
     table.insert(0, 10)
     table.delete(3)
     assert {it.codec for it in table.tree().manifests.values()} == {"zstandard"}

@@ -149,8 +149,12 @@ def connected(engine, s3):
 
 def rows_by_snapshot(duckdb, catalog):
     table = catalog.load_table("shop.orders")
-    ids = [it.snapshot_id for it in table.snapshots()]
-    return {id: (sorted(row["id"] for row in table.scan(snapshot_id=id).to_arrow().to_pylist()), duckdb.rows("shop.orders", id)) for id in ids}
+    found = {}
+    for id in (it.snapshot_id for it in table.snapshots()):
+        by_pyiceberg = sorted(tuple(row.values()) for row in table.scan(snapshot_id=id).to_arrow().to_pylist())
+        assert by_pyiceberg == duckdb.rows("shop.orders", id)
+        found[id] = by_pyiceberg
+    return found
 
 
 def read_object(bucket, location):
