@@ -20,7 +20,7 @@ from pathlib import Path
 from component import JAVA_FLAGS, STOP_TIMEOUT_S, Component, ComponentError, free_port, http, installed, java_25, start_together
 
 __all__ = ["JAVA_FLAGS", "STOP_TIMEOUT_S", "Component", "ComponentError", "free_port", "http", "installed", "java_25",
-           "start_together", "RestFixture", "Versitygw", "Nessie", "Postgres", "Trino", "Lifeboat"]
+           "start_together", "RestFixture", "Versitygw", "Nessie", "Postgres", "Trino", "Lifeboat", "lifeboat_program"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -286,6 +286,14 @@ class Trino(Component):
         return {"TRINO_URI": self.uri}
 
 
+def lifeboat_program(binary=None):
+    """The binary under test."""
+    path = Path(binary or os.environ.get("LIFEBOAT_BIN") or CHECKOUT / "target/debug/lifeboat").absolute()
+    if not path.exists():
+        raise ComponentError(f"{path} is missing; build it (cargo build) or name it in LIFEBOAT_BIN")
+    return path
+
+
 class Lifeboat(Component):
     """The server under test: `lifeboat serve` with these arguments. Where it listens is taken from
     `--listen` or from the `--config` file, and added when neither says so."""
@@ -341,17 +349,11 @@ class Lifeboat(Component):
         config = json.loads(http("GET", f"{self.uri}/v1/config")[1])
         return {**config.get("defaults", {}), **config.get("overrides", {})}.get("prefix", "")
 
-    def program(self):
-        path = Path(self.binary or os.environ.get("LIFEBOAT_BIN") or CHECKOUT / "target/debug/lifeboat").absolute()
-        if not path.exists():
-            raise ComponentError(f"{path} is missing; build it (cargo build) or name it in LIFEBOAT_BIN")
-        return path
-
     def environment(self):
         return self.extra_environment
 
     def command(self):
-        return [self.program(), "serve", *self.arguments]
+        return [lifeboat_program(self.binary), "serve", *self.arguments]
 
     def is_ready(self):
         return http("GET", f"{self.uri}/v1/config")[0] == 200

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import boto3
 import components
+import engines
+import files
 import pyarrow
 import pytest
 from pyiceberg.catalog import load_catalog
 from pyiceberg.types import StringType
+from relocation import Move, relocate
 
 PURGE_TIMEOUT_S = 60
 POLL_INTERVAL_S = 0.05
@@ -35,8 +38,12 @@ def bucket(s3):
     return resource.Bucket(s3.bucket)
 
 
-def lifeboat_on(s3, folder, database):
+def lifeboat_on(s3, folder, database, warehouse="warehouse"):
     """A server whose warehouse is a folder of the bucket."""
+    return components.Lifeboat("--config", str(config_on(s3, folder, database, warehouse)))
+
+
+def config_on(s3, folder, database, warehouse):
     port = components.free_port()
     config = Path(folder) / f"lifeboat-{port}.yaml"
     client_config = "".join(f"      {key}: \"{value}\"\n" for key, value in s3.client_properties().items())
@@ -53,11 +60,11 @@ def lifeboat_on(s3, folder, database):
         "  main:\n"
         "    embedded:\n"
         f"      database: {database}\n"
-        f"      warehouse: s3://{s3.bucket}/warehouse\n"
+        f"      warehouse: s3://{s3.bucket}/{warehouse}\n"
         "    client-config:\n"
         f"{client_config}"
     )
-    return components.Lifeboat("--config", str(config))
+    return config
 
 
 # --- A table's life. ------------------------------------------------------------------------------
@@ -97,6 +104,61 @@ def test_a_purged_table_leaves_nothing_in_the_bucket(s3, bucket, tmp_path):
 
 def keys(bucket, folder):
     return {item.key for item in bucket.objects.filter(Prefix=f"{folder}/")}
+
+
+# --- A move. --------------------------------------------------------------------------------------
+
+
+def test_a_table_is_relocated_to_another_place_in_the_bucket(s3, bucket, tmp_path):
+    with lifeboat_on(s3, tmp_path, f"sqlite:{tmp_path}/prod.db", "prod") as lifeboat:
+        engine = connected(engines.DuckDb(lifeboat.uri), s3)
+        engine.create_namespace("shop")
+        engine.execute("CREATE TABLE lifeboat.shop.orders (id INT, name VARCHAR)")
+        for start in (0, 10):
+            engine.execute(f"INSERT INTO lifeboat.shop.orders SELECT id::INT, 'name' FROM range({start}, {start + 10}) AS it(id)")
+        engine.execute("DELETE FROM lifeboat.shop.orders WHERE id IN (3, 13)")
+        catalog = load_catalog("lifeboat", type="rest", uri=lifeboat.uri)
+        before = rows_by_snapshot(engine, catalog)
+        source = catalog.load_table("shop.orders").metadata_location
+    for item in list(bucket.objects.filter(Prefix="prod/")):
+        bucket.Object(f"dr/{item.key.removeprefix('prod/')}").copy({"Bucket": s3.bucket, "Key": item.key})
+        item.delete()
+
+    move = Move([(f"s3://{s3.bucket}/prod", f"s3://{s3.bucket}/dr")])
+    config = config_on(s3, tmp_path, f"sqlite:{tmp_path}/dr.db", "dr")
+    overlay = f"s3://{s3.bucket}/overlay"
+    with components.Lifeboat("--config", str(config)) as lifeboat:
+        load_catalog("lifeboat", type="rest", uri=lifeboat.uri).create_namespace("shop")
+    told = relocate(move.path(source), move, overlay, "--config", config, "--register", "main.shop.orders")
+    assert (told["registered"], told["missing-files"]["count"]) == ("main.shop.orders", 0)
+    with components.Lifeboat("--config", str(config)) as lifeboat:
+        engine, catalog = connected(engines.DuckDb(lifeboat.uri), s3), load_catalog("lifeboat", type="rest", uri=lifeboat.uri)
+        assert rows_by_snapshot(engine, catalog) == before
+        tree = files.Tree(told["metadata-location"], lambda location: read_object(bucket, location))
+        assert tree.paths_below(f"s3://{s3.bucket}/prod") == []
+        assert tree.files(files.POSITION_DELETES)
+
+
+def connected(engine, s3):
+    """DuckDB, told how to reach the bucket."""
+    host = s3.endpoint.removeprefix("http://")
+    engine.execute(f"CREATE SECRET (TYPE s3, KEY_ID '{s3.access_key}', SECRET '{s3.secret_key}', ENDPOINT '{host}', REGION '{s3.region}', "
+                   "URL_STYLE 'path', USE_SSL false)")
+    return engine
+
+
+def rows_by_snapshot(duckdb, catalog):
+    table = catalog.load_table("shop.orders")
+    found = {}
+    for id in (it.snapshot_id for it in table.snapshots()):
+        by_pyiceberg = sorted(tuple(row.values()) for row in table.scan(snapshot_id=id).to_arrow().to_pylist())
+        assert by_pyiceberg == duckdb.rows("shop.orders", id)
+        found[id] = by_pyiceberg
+    return found
+
+
+def read_object(bucket, location):
+    return bucket.Object(location.removeprefix(f"s3://{bucket.name}/")).get()["Body"].read()
 
 
 # --- Races. ---------------------------------------------------------------------------------------
