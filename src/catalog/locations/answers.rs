@@ -17,6 +17,8 @@ use crate::format::relocate::{NewNames, relocate_metadata, relocate_view};
 use crate::model::{Ident, Operation};
 use crate::upstream::members;
 
+/// The property without which engines delete no files of a table by themselves.
+const GC_ENABLED: &str = "gc.enabled";
 /// An answer up to this size is worked on at once, a larger one on a thread of its own.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 
@@ -91,6 +93,8 @@ fn table(value: &mut Value, name: &str, naming: &Naming, tree: Option<&Tree>) ->
     let none = NewNames::default();
     let paths = paths(value, naming)?;
     *value = relocate_metadata(value.take(), name, &paths, tree.map_or(&none, |tree| &tree.names), &[])?;
+    // to a client the upstream's own metadata files are nobody's: one that removes orphans or purges would destroy the table
+    value["properties"][GC_ENABLED] = Value::from("false");
     Ok(true)
 }
 
