@@ -11,14 +11,12 @@ use serde_json::Value;
 use super::ClientLocations;
 use super::naming::{Naming, Way};
 use super::plans;
-use super::trees::{Tree, paths};
+use super::trees::{GC_ENABLED, Tree, paths};
 use crate::error::{Error, Kind, Result};
 use crate::format::relocate::{NewNames, relocate_metadata, relocate_view};
 use crate::model::{Ident, Operation};
 use crate::upstream::members;
 
-/// The property without which engines delete no files of a table by themselves.
-const GC_ENABLED: &str = "gc.enabled";
 /// An answer up to this size is worked on at once, a larger one on a thread of its own.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 

@@ -85,7 +85,8 @@ impl<'r> Tree<'r> {
             let written: Vec<(String, String)> = writes.try_filter_map(|done| async { Ok(done) }).try_collect().await?;
             self.names.lists.extend(written);
         }
-        Ok(())
+        // whoever names these files next may rely on their names
+        self.run.io.publish().await
     }
 
     /// Delete files that need not be written anew.
@@ -102,6 +103,7 @@ impl<'r> Tree<'r> {
         let name = list.name.clone();
         let written = self.write(list).await?;
         let (_, place) = written.ok_or_else(|| Error::internal(format!("{name} was not written anew")))?;
+        self.run.io.publish().await?;
         Ok((place, self.known))
     }
 
