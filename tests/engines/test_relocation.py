@@ -103,8 +103,13 @@ def moved(request, tmp_path_factory, spark, trino_server):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_files_are_the_same_with_other_paths(moved, name):
-    _, after = moved.table(name)
+    before, after = moved.table(name)
     after.comparison.check()
+    tree, told = before.tree, after.told
+    rewritten = {it["file_path"] for it in tree.files(files.POSITION_DELETES)}
+    counts = {kind: told["files"][kind] for kind in ("manifest-lists", "manifests", "delete-files")}
+    assert counts == {"manifest-lists": len(tree.lists), "manifests": len(tree.manifests), "delete-files": len(rewritten)}
+    assert (told["unmapped-paths"]["count"], told["snapshots"], told["table-uuid"]) == (0, len(tree.snapshots()), tree.metadata["table-uuid"])
 
 
 @pytest.mark.parametrize("name", REFUSED)
