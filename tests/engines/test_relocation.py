@@ -136,14 +136,16 @@ def test_an_engine_reads_what_it_read(moved, name, engine_name):
     was = before.rows[engine_name]
     refused = {version: rows.reason for version, rows in was.items() if isinstance(rows, Unreadable)}
     assert bool(refused) == bool(reason) and all(reason in told for told in refused.values()), f"{engine_name} at the old place: {refused}"
-    check_rows(was, moved.site.engines[engine_name], after.table)
+    assert check_rows(was, moved.site.engines[engine_name], after.table) == was.keys()
 
 
 def check_rows(was, engine, table):
-    """An engine reads in every version of a table that is there what it read, as far as it could."""
-    for version, rows in read_rows(engine, table).items():
+    """An engine reads in every version of a table that is there what it read, as far as it could. Returns the versions."""
+    found = read_rows(engine, table)
+    for version, rows in found.items():
         if not isinstance(was[version], Unreadable):
             assert rows == was[version], f"{engine.name} reads {table.name} at {version}"
+    return found.keys()
 
 
 @pytest.mark.parametrize("name", TABLES)
