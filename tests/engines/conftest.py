@@ -11,6 +11,9 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "components")]
 
+# What these assert is told as if a test had asserted it.
+pytest.register_assert_rewrite("files", "golden", "relocation")
+
 import components  # noqa: E402
 import engines  # noqa: E402
 import targets  # noqa: E402

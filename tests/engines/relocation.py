@@ -126,14 +126,13 @@ class Comparison:
         was, now = old["data_file"], new["data_file"]
         content, expected = was.get("content", DATA), copy.deepcopy(old)
         file = expected["data_file"]
-        if content == POSITION_DELETES and old["status"] != DELETED:
+        file["file_path"] = self.move.path(was["file_path"])
+        # Equality deletes name no file. What is deleted is not opened, but may be known from where it is alive.
+        if content == POSITION_DELETES and (old["status"] != DELETED or now["file_path"] != file["file_path"]):
             self.rewritten(was["file_path"], now["file_path"])
-            file["file_path"] = now["file_path"]
-            file.update({name: now[name] for name in REWRITTEN if name in now})
+            file.update({name: now[name] for name in ("file_path", *REWRITTEN) if name in now})
+        if content == POSITION_DELETES and old["status"] != DELETED:
             self.check_deletes(was, now)
-        else:
-            # Equality deletes name no file, and what is deleted is not opened any more.
-            file["file_path"] = self.move.path(was["file_path"])
         if was.get("referenced_data_file"):
             file["referenced_data_file"] = self.move.path(was["referenced_data_file"])
         if content == POSITION_DELETES:
@@ -171,21 +170,22 @@ class Comparison:
 
     def check_metadata_table(self, name, old, new):
         """A metadata table of Spark's says the same of the relocated files."""
-        expected = [comparable(self.renamed(row)) for row in old]
-        found = [comparable(row) for row in new]
+        known = {self.move.path(path): name for path, name in self.names.items()}
+        old = [with_paths(row, self.move.path) for row in old]
+        expected, found = ([comparable(with_paths(row, lambda path: known.get(path, path))) for row in rows] for rows in (old, new))
         gone, came = ([row for row in one if row not in other] for one, other in ((expected, found), (found, expected)))
         assert (gone, came) == ([], []), f"rows of {name} that are gone, and that came"
         assert len(found) == len(expected), name
 
-    def renamed(self, row):
-        """A row with the paths that its files have now; what is deleted is not opened any more, so nothing took its place."""
-        names = {} if row.get("status") == DELETED else self.names
-        row = copy.deepcopy(row)
-        for holder in (row, row.get("data_file", {})):
-            for key in ("file_path", "path", "manifest_list", "delete_file_path", "referenced_data_file"):
-                if key in holder:
-                    holder[key] = names.get(holder[key], self.move.path(holder[key]))
-        return row
+
+def with_paths(row, change):
+    """A row of a metadata table with other paths."""
+    row = copy.deepcopy(row)
+    for holder in (row, row.get("data_file", {})):
+        for key in ("file_path", "path", "manifest_list", "delete_file_path", "referenced_data_file"):
+            if key in holder:
+                holder[key] = change(holder[key])
+    return row
 
 
 def comparable(row):

@@ -103,8 +103,13 @@ def moved(request, tmp_path_factory, spark, trino_server):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_files_are_the_same_with_other_paths(moved, name):
-    _, after = moved.table(name)
+    before, after = moved.table(name)
     after.comparison.check()
+    tree, told = before.tree, after.told
+    rewritten = {it["file_path"] for it in tree.files(files.POSITION_DELETES)}
+    counts = {kind: told["files"][kind] for kind in ("manifest-lists", "manifests", "delete-files")}
+    assert counts == {"manifest-lists": len(tree.lists), "manifests": len(tree.manifests), "delete-files": len(rewritten)}
+    assert (told["unmapped-paths"]["count"], told["snapshots"], told["table-uuid"]) == (0, len(tree.snapshots()), tree.metadata["table-uuid"])
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -131,14 +136,16 @@ def test_an_engine_reads_what_it_read(moved, name, engine_name):
     was = before.rows[engine_name]
     refused = {version: rows.reason for version, rows in was.items() if isinstance(rows, Unreadable)}
     assert bool(refused) == bool(reason) and all(reason in told for told in refused.values()), f"{engine_name} at the old place: {refused}"
-    check_rows(was, moved.site.engines[engine_name], after.table)
+    assert check_rows(was, moved.site.engines[engine_name], after.table) == was.keys()
 
 
 def check_rows(was, engine, table):
-    """An engine reads in every version of a table that is there what it read, as far as it could."""
-    for version, rows in read_rows(engine, table).items():
+    """An engine reads in every version of a table that is there what it read, as far as it could. Returns the versions."""
+    found = read_rows(engine, table)
+    for version, rows in found.items():
         if not isinstance(was[version], Unreadable):
             assert rows == was[version], f"{engine.name} reads {table.name} at {version}"
+    return found.keys()
 
 
 @pytest.mark.parametrize("name", TABLES)
