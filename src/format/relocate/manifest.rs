@@ -13,6 +13,9 @@ use crate::format::avro::{
     encode_long, entry, for_each_entry, open, pairs, read_entry,
 };
 
+/// Fields under which bounds of the deleted path are found: its own, and that of the `_file` column, which DuckDB writes.
+const PATH_IDS: [i64; 2] = [DELETED_PATH_ID as i64, 2_147_483_646];
+
 /// A live position-delete file or deletion vector that a manifest names: it holds paths, so it is written anew before its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeleteFile {
@@ -238,26 +241,31 @@ impl Patcher<'_> {
         let (lower, upper) = (spans.get(entry::LOWER), spans.get(entry::UPPER));
         let lowers = pairs(self.schema, raw, lower, (126, 127)).map_err(damaged)?;
         let uppers = pairs(self.schema, raw, upper, (129, 130)).map_err(damaged)?;
-        let of_path = |pair: &&PairSpan| pair.key == i64::from(DELETED_PATH_ID);
-        let (low, high) = (lowers.iter().find(of_path), uppers.iter().find(of_path));
-        let text = |pair: &PairSpan| {
-            std::str::from_utf8(Cursor::new(raw, pair.value).bytes().unwrap_or_default()).unwrap_or_default()
-        };
-        if let (Some(low), Some(high)) = (low, high)
-            && !text(low).is_empty()
-            && text(low) == text(high)
-        {
-            let mapped = self.paths.map(text(low))?;
-            for pair in [low, high] {
-                self.edits.replace(pair.value, pair.value_end, |out| encode_bytes(out, mapped.as_bytes()));
-            }
+        let is_path = |pair: &PairSpan| PATH_IDS.contains(&pair.key);
+        if !lowers.iter().chain(&uppers).any(is_path) {
             return Ok(());
         }
-        for (span, all, found) in [(lower, &lowers, low), (upper, &uppers, high)] {
-            if found.is_some() {
-                let kept: Vec<_> = all.iter().filter(|pair| !of_path(pair)).collect();
-                self.array(span, &kept, |out, pair| out.extend_from_slice(&raw[pair.start..pair.end]))?;
+        let text = |pair: &PairSpan| std::str::from_utf8(Cursor::new(raw, pair.value).bytes().ok()?).ok();
+        let of = |pairs: &[PairSpan], key: i64| pairs.iter().find(|pair| pair.key == key).and_then(text);
+        let mut mapped: HashMap<i64, String> = HashMap::new();
+        for key in PATH_IDS {
+            if let (Some(low), Some(high)) = (of(&lowers, key), of(&uppers, key))
+                && low == high
+            {
+                mapped.insert(key, self.paths.map(low)?.into_owned());
             }
+        }
+        for (span, all) in [(lower, lowers), (upper, uppers)] {
+            let kept: Vec<PairSpan> =
+                all.into_iter().filter(|pair| !is_path(pair) || mapped.contains_key(&pair.key)).collect();
+            self.array(span, &kept, |out, pair| match mapped.get(&pair.key) {
+                Some(path) => {
+                    out.extend_from_slice(&raw[pair.start..pair.value]);
+                    encode_bytes(out, path.as_bytes());
+                    out.extend_from_slice(&raw[pair.value_end..pair.end]);
+                }
+                None => out.extend_from_slice(&raw[pair.start..pair.end]),
+            })?;
         }
         Ok(())
     }

@@ -268,6 +268,23 @@ async fn the_referenced_data_file_of_version_2_deletes_is_mapped_field_143() {
 }
 
 #[tokio::test]
+async fn bounds_that_duckdb_writes_under_the_file_columns_id_are_mapped_as_well() {
+    let mut lake = Lake::new(FormatVersion::V2);
+    let data = lake.data_file("data/1.parquet");
+    let mut deletes = lake.position_deletes("data/d.avro", &[&data.file_path]);
+    let bound = data.file_path.as_bytes().to_vec();
+    deletes.lower_bounds = [(2147483646, bound.clone())].into();
+    deletes.upper_bounds = [(2147483646, bound)].into();
+    let manifest = lake.manifest("d", &[added(&lake, deletes)], Codec::Deflate);
+    lake.append(vec![manifest]);
+    let report = lake.relocate_now().await.expect("relocated");
+    let file = Tree::read(&report.metadata_location).files().remove(0);
+    let Avro::Array(pairs) = &file["lower_bounds"] else { panic!("no bounds") };
+    let new = lake.place(&data.file_path).to_string_lossy().into_owned();
+    assert_eq!(fields(pairs[0].clone())["value"], Avro::Bytes(new.into_bytes()));
+}
+
+#[tokio::test]
 async fn bounds_that_were_truncated_are_dropped_and_never_stale() {
     let mut lake = Lake::new(FormatVersion::V2);
     let data = lake.data_file("data/1.parquet");
