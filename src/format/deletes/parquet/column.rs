@@ -101,6 +101,11 @@ impl<T: DataType> Batches<T> {
         if read != rows {
             return damaged(format!("its column {} ends early", self.chunk.column().path().string()));
         }
+        let column = self.chunk.column();
+        let over = |levels: &[i16], max: i16| levels.iter().any(|level| *level > max);
+        if over(&batch.definition, column.max_def_level()) || over(&batch.repetition, column.max_rep_level()) {
+            return damaged(format!("its column {} nests deeper than its schema", column.path().string()));
+        }
         self.rows_left -= rows as u64;
         Ok(Some(batch))
     }
