@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat::error::Result;
+use lifeboat::error::{Error, Kind, Result};
 use lifeboat::jobs::{RelocationJobs, RelocationLimits, Relocations};
 use lifeboat::model::{CatalogName, Operation, Role};
 use lifeboat::server::{Served, ServerSettings};
@@ -301,6 +301,9 @@ async fn a_registration_that_has_begun_is_not_cut_off() {
     let slow = Fake::new(move |request| {
         let (tell, wait) = (tell.clone(), wait.clone());
         async move {
+            if request.operation == Operation::LoadTable {
+                return Err(Error::new(Kind::NoSuchTable, "none of that name"));
+            }
             assert_eq!(request.operation, Operation::RegisterTable);
             tell.notify_one();
             wait.notified().await;
@@ -322,6 +325,39 @@ async fn a_registration_that_has_begun_is_not_cut_off() {
     go_on.notify_one();
     let status = cancel.await.json();
     assert_eq!((&status["state"], &status["report"]["registered"]), (&json!("done"), &json!("main.harbour.there")));
+}
+
+#[tokio::test]
+async fn a_table_that_is_registered_already_is_moved_on_and_another_one_of_its_name_is_left_alone() {
+    let bed = Bed::new().await;
+    let uuid = Arc::new(std::sync::Mutex::new("another".to_owned()));
+    let (there, registered) = (uuid.clone(), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let bodies = registered.clone();
+    let fake = Fake::new(move |request| {
+        let answer = match request.operation {
+            Operation::LoadTable => {
+                let uuid = there.lock().expect("a uuid").clone();
+                json!({"metadata-location": "s3://b/old.metadata.json", "metadata": {"table-uuid": uuid}})
+            }
+            _ => {
+                bodies.lock().expect("bodies").push(request.json().expect("JSON"));
+                json!({})
+            }
+        };
+        async move { Ok(Response::json(&answer)) }
+    });
+    let server = serve(fake, &[bed.folder.path()], limits(), settings()).await;
+    let mut request = bed.request();
+    request["register"] = "main.harbour.there".into();
+    let refused = end_of(&server, &begin(&server, &request).await).await;
+    let message = refused["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("is another table") && registered.lock().expect("bodies").is_empty(), "{message}");
+    request["register"] = Value::Null;
+    let report = end_of(&server, &begin(&server, &request).await).await;
+    *uuid.lock().expect("a uuid") = report["report"]["table-uuid"].as_str().expect("a uuid").to_owned();
+    request["register"] = "main.harbour.there".into();
+    assert_eq!(end_of(&server, &begin(&server, &request).await).await["state"], "done");
+    assert_eq!(registered.lock().expect("bodies")[0]["overwrite"], true);
 }
 
 #[tokio::test]
