@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ClientLocations;
 use super::naming::{Naming, Way};
 use super::plans;
-use super::trees::{GC_ENABLED, Tree, paths};
+use super::trees::{Tree, paths};
 use crate::error::{Error, Kind, Result};
 use crate::format::relocate::{NewNames, relocate_metadata, relocate_view};
 use crate::model::{Ident, Operation};
@@ -91,8 +91,6 @@ fn table(value: &mut Value, name: &str, naming: &Naming, tree: Option<&Tree>) ->
     let none = NewNames::default();
     let paths = paths(value, naming)?;
     *value = relocate_metadata(value.take(), name, &paths, tree.map_or(&none, |tree| &tree.names), &[])?;
-    // to a client the upstream's own metadata files are nobody's: one that removes orphans or purges would destroy the table
-    value["properties"][GC_ENABLED] = Value::from("false");
     Ok(true)
 }
 

@@ -270,7 +270,6 @@ async fn a_new_snapshot_costs_what_is_new() {
     let settings = crate::table::relocate::Options {
         into: Some(clients.layer.naming.overlay.clone()),
         read: Some(crate::table::relocate::ReadFrom::Source),
-        set_properties: vec![("gc.enabled".into(), "false".into())],
         ..crate::table::relocate::Options::new((*clients.layer.naming.down).clone())
     };
     let source = Location::new(answer["metadata-location"].as_str().expect("a place"));

@@ -18,8 +18,6 @@ use crate::model::Ident;
 use crate::storage::{Location, Storage};
 use crate::table::relocate::{self, Options, ReadFrom, Relocated, SharedPaths};
 
-/// The property without which engines delete no files of a table by themselves.
-pub(super) const GC_ENABLED: &str = "gc.enabled";
 /// Memory for what is known of tables.
 const TREES_BYTES_MAX: u64 = 64 << 20;
 /// Memory for which manifests are which.
@@ -119,7 +117,6 @@ impl Trees {
         let options = Options {
             into: Some(self.naming.overlay.clone()),
             read: Some(ReadFrom::Source),
-            set_properties: vec![(GC_ENABLED.to_owned(), "false".to_owned())],
             ..Options::new((*self.naming.down).clone())
         };
         let source = Location::new(metadata_location);

@@ -70,8 +70,6 @@ pub struct Options {
     pub selection: Selection,
     /// Further properties that hold locations.
     pub path_properties: Vec<String>,
-    /// Table properties that are set in the relocated metadata.
-    pub set_properties: Vec<(String, String)>,
     /// Names of catalogs in views, as `(from, to)`.
     pub catalogs: Vec<(String, String)>,
     /// Nothing is written; what would be is counted, and what is missing is collected instead of being an error.
@@ -87,7 +85,6 @@ impl Options {
             read: None,
             selection: Selection::All,
             path_properties: Vec::new(),
-            set_properties: Vec::new(),
             catalogs: Vec::new(),
             is_plan: false,
         }
@@ -205,12 +202,7 @@ impl Run<'_> {
         if self.io.missing().count > 0 {
             return Ok(Value::Null);
         }
-        let Options { path_properties, set_properties, .. } = self.options;
-        let mut relocated = relocate::relocate_metadata(metadata, name, &self.source.paths, names, path_properties)?;
-        for (key, value) in set_properties {
-            relocated["properties"][key] = Value::from(value.as_str());
-        }
-        Ok(relocated)
+        relocate::relocate_metadata(metadata, name, &self.source.paths, names, &self.options.path_properties)
     }
 
     /// What earlier relocations of this table wrote: by an earlier metadata.json of its if there is one, else by a listing.
@@ -229,8 +221,8 @@ impl Run<'_> {
 
     /// Where the relocated form of a metadata.json goes.
     fn metadata_location(&self, source: &Location, found: &Found) -> Location {
-        let Options { selection, path_properties, set_properties, catalogs, .. } = self.options;
-        let options = format!("{selection:?}\n{path_properties:?}\n{set_properties:?}\n{catalogs:?}");
+        let Options { selection, path_properties, catalogs, .. } = self.options;
+        let options = format!("{selection:?}\n{path_properties:?}\n{catalogs:?}");
         self.source.folder.join(&self.names.metadata(source, found, &options))
     }
 
