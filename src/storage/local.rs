@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
 
 use super::{Found, Listed, Location, check_size};
@@ -57,16 +57,22 @@ fn found(metadata: &fs::Metadata) -> Found {
 
 pub(super) async fn write_new(path: PathBuf, bytes: Bytes) -> Result<()> {
     blocking(move || {
-        let folder = path.parent().ok_or_else(|| Error::bad_request("the file system's root is not a file"))?;
-        make_folder(folder)?;
-        let mut unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(failure)?;
-        unfinished.write_all(&bytes).map_err(failure)?;
-        readable_by_all(unfinished.as_file())?;
+        let (unfinished, folder) = unfinished(&path, &bytes)?;
         unfinished.as_file().sync_all().map_err(failure)?;
         unfinished.persist_noclobber(&path).map_err(|e| failure(e.error))?;
         sync_folder(folder)
     })
     .await
+}
+
+/// A new file beside its place with all of its bytes, not synced and not named yet, and the folder that both are in.
+fn unfinished<'p>(path: &'p Path, bytes: &[u8]) -> Result<(NamedTempFile, &'p Path)> {
+    let folder = path.parent().ok_or_else(|| Error::bad_request("the file system's root is not a file"))?;
+    make_folder(folder)?;
+    let mut unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(failure)?;
+    unfinished.write_all(bytes).map_err(failure)?;
+    readable_by_all(unfinished.as_file())?;
+    Ok((unfinished, folder))
 }
 
 /// A new file that has all of its bytes, but neither its name nor the disk's word for it.
@@ -79,11 +85,7 @@ pub(super) struct Staged {
 /// Writes a new file without waiting for the disk.
 pub(super) async fn stage(path: PathBuf, bytes: Bytes) -> Result<Staged> {
     blocking(move || {
-        let folder = path.parent().ok_or_else(|| Error::bad_request("the file system's root is not a file"))?;
-        make_folder(folder)?;
-        let mut unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(failure)?;
-        unfinished.write_all(&bytes).map_err(failure)?;
-        readable_by_all(unfinished.as_file())?;
+        let (unfinished, _) = unfinished(&path, &bytes)?;
         Ok(Staged { unfinished: unfinished.into_temp_path(), path })
     })
     .await
