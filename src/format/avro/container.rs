@@ -1,8 +1,11 @@
 //! The object container: a header with the writer's schema, then blocks of records between sync markers (Avro 1.12, "Object Container Files").
 
+use std::ops::Range;
+
 use super::broken;
 use super::codec::{Codec, Unpacker};
-use super::walk::Cursor;
+use super::schema::Schema;
+use super::walk::{Cursor, Spans};
 use crate::error::{Error, Kind, Result};
 
 const MAGIC: &[u8; 4] = b"Obj\x01";
@@ -89,6 +92,26 @@ pub struct Block<'b> {
     pub records: u64,
     /// The records, one after another.
     pub raw: &'b [u8],
+}
+
+impl Block<'_> {
+    /// Calls `each` for every record, with the spans of its noted fields and where it is in the block, which must hold nothing else.
+    #[inline]
+    pub fn each_record(
+        &self,
+        schema: &Schema,
+        spans: &mut Spans,
+        name: &str,
+        mut each: impl FnMut(&Spans, Range<usize>) -> Result<()>,
+    ) -> Result<()> {
+        let mut cursor = Cursor::new(self.raw, 0);
+        for _ in 0..self.records {
+            let start = cursor.at();
+            cursor.record(schema, spans).map_err(|e| broken(name, e))?;
+            each(spans, start..cursor.at())?;
+        }
+        if cursor.is_at_end() { Ok(()) } else { Err(broken(name, "a block holds more than its records")) }
+    }
 }
 
 /// What unpacking blocks takes, to be used again.

@@ -8,7 +8,7 @@
 use super::broken;
 use super::container::{Blocks, Header, UnpackScratch};
 use super::schema::{Schema, Slot};
-use super::walk::{Cursor, Spans};
+use super::walk::Spans;
 use crate::error::{Error, Result};
 
 /// A manifest list's fields that we look at, by slot.
@@ -212,14 +212,7 @@ fn records(
     let mut blocks = Blocks::new(bytes, &header, name, &mut scratch);
     let mut spans = Spans::new(count);
     while let Some(block) = blocks.next_block()? {
-        let mut cursor = Cursor::new(block.raw, 0);
-        for _ in 0..block.records {
-            cursor.record(&schema, &mut spans).map_err(|e| broken(name, e))?;
-            each(&schema, block.raw, &spans)?;
-        }
-        if !cursor.is_at_end() {
-            return Err(broken(name, "a block holds more than its records"));
-        }
+        block.each_record(&schema, &mut spans, name, |spans, _| each(&schema, block.raw, spans))?;
     }
     Ok(())
 }

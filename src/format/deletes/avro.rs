@@ -3,7 +3,7 @@
 //! Where the map keeps the order the file is patched as a stream; else it is sorted in memory, up to a limit.
 
 use crate::error::{Error, Kind, Result};
-use crate::format::avro::{Blocks, Cursor, Edits, Patch, Scratch, Spans, broken, encode_bytes, open};
+use crate::format::avro::{Blocks, Edits, Patch, Scratch, Spans, broken, encode_bytes, open};
 use crate::format::location::LocationMap;
 use crate::format::relocate::DELETED_PATH_ID;
 
@@ -101,23 +101,18 @@ fn for_each_block(
     while let Some(block) = blocks.next_block()? {
         edits.clear();
         rows.clear();
-        let mut cursor = Cursor::new(block.raw, 0);
-        for _ in 0..block.records {
-            let damaged = |e| broken(name, e);
-            let start = cursor.at();
-            cursor.record(&schema, &mut spans).map_err(damaged)?;
+        let damaged = |e| broken(name, e);
+        block.each_record(&schema, &mut spans, name, |spans, record| {
             let path = spans.text(&schema, block.raw, PATH).map_err(damaged)?;
             let path = path.ok_or_else(|| broken(name, "a record has no file_path"))?;
             let position = spans.long(&schema, block.raw, POSITION).map_err(damaged)?;
             let position = position.ok_or_else(|| broken(name, "a record has no pos"))?;
             let path = map.map(path).map_err(|e| e.context(format!("position deletes {name}")))?.into_owned();
             let place = spans.get(PATH);
-            rows.push(Row { path: path.clone(), position, start, end: cursor.at(), edit: edits.len() });
+            rows.push(Row { path: path.clone(), position, start: record.start, end: record.end, edit: edits.len() });
             edits.replace(place.value, place.end, |out| encode_bytes(out, path.as_bytes()));
-        }
-        if !cursor.is_at_end() {
-            return Err(broken(name, "a block holds more than its records"));
-        }
+            Ok(())
+        })?;
         if !each(block.records, block.raw, &edits, &mut rows)? {
             return Ok(());
         }

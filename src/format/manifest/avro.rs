@@ -4,6 +4,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::format::avro::{encode_bytes, encode_long};
+
 /// How blocks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
@@ -36,12 +38,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn long(&mut self, value: i64) {
-        let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
-        while zigzag >= 0x80 {
-            self.bytes.push(zigzag as u8 | 0x80);
-            zigzag >>= 7;
-        }
-        self.bytes.push(zigzag as u8);
+        encode_long(&mut self.bytes, value);
     }
 
     pub(super) fn boolean(&mut self, value: bool) {
@@ -49,8 +46,7 @@ impl Encoder {
     }
 
     pub(super) fn bytes(&mut self, value: &[u8]) {
-        self.long(value.len() as i64);
-        self.raw(value);
+        encode_bytes(&mut self.bytes, value);
     }
 
     pub(super) fn string(&mut self, value: &str) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Paths, encrypted};
 use crate::error::Result;
-use crate::format::avro::{Blocks, Cursor, Patch, Scratch, Spans, broken, encode_bytes, encode_long, list, open};
+use crate::format::avro::{Blocks, Patch, Scratch, Spans, broken, encode_bytes, encode_long, list, open};
 
 /// Where a manifest was written, and its length there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,8 @@ pub fn relocate_list(
     let mut spans = Spans::new(list::COUNT);
     while let Some(block) = blocks.next_block()? {
         edits.clear();
-        let mut cursor = Cursor::new(block.raw, 0);
-        for _ in 0..block.records {
-            let damaged = |e| broken(name, e);
-            cursor.record(&schema, &mut spans).map_err(damaged)?;
-            let path = spans.text(&schema, block.raw, list::PATH).map_err(damaged)?.unwrap_or_default();
+        block.each_record(&schema, &mut spans, name, |spans, _| {
+            let path = spans.text(&schema, block.raw, list::PATH).map_err(|e| broken(name, e))?.unwrap_or_default();
             if spans.get(list::KEY).is_there() {
                 return Err(encrypted(path, "the manifest list has key metadata for it"));
             }
@@ -46,10 +43,8 @@ pub fn relocate_list(
             edits.replace(place.value, place.end, |out| encode_bytes(out, new.path.as_bytes()));
             edits.replace(length.value, length.end, |out| encode_long(out, new.length_bytes));
             edits.sort_from(first);
-        }
-        if !cursor.is_at_end() {
-            return Err(broken(name, "a block holds more than its records"));
-        }
+            Ok(())
+        })?;
         patch.add(block.records, block.raw, &edits)?;
     }
     patch.finish()

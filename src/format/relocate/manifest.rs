@@ -132,16 +132,12 @@ pub fn relocate_manifest(
     let mut spans = Spans::new(entry::COUNT);
     while let Some(block) = blocks.next_block()? {
         patcher.edits.clear();
-        let mut cursor = Cursor::new(block.raw, 0);
-        for _ in 0..block.records {
-            cursor.record(&schema, &mut spans).map_err(|e| broken(name, e))?;
+        block.each_record(&schema, &mut spans, name, |spans, _| {
             let first = patcher.edits.len();
-            patcher.entry(block.raw, &spans)?;
+            patcher.entry(block.raw, spans)?;
             patcher.edits.sort_from(first);
-        }
-        if !cursor.is_at_end() {
-            return Err(broken(name, "a block holds more than its records"));
-        }
+            Ok(())
+        })?;
         patch.add(block.records, block.raw, patcher.edits)?;
         patcher.patched.entries += block.records;
     }
