@@ -13,6 +13,7 @@ use crate::storage::Storage;
 use crate::table::purge::{Purged, Tree};
 use crate::telemetry::Metrics;
 use crate::upstream::embedded::{Purge, Purges};
+use crate::upstream::pointer::now_ms;
 
 /// How often the queue is looked at while it is empty.
 const POLL: Duration = Duration::from_secs(2);
@@ -113,11 +114,6 @@ impl PurgeWorker {
             }
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use serde::Serialize;
@@ -18,6 +18,7 @@ use super::{RelocationRequest, Relocations};
 use crate::error::{Error, Kind, Result};
 use crate::table::relocate::{LiveFile, Progress, Report};
 use crate::telemetry::panic_text;
+use crate::upstream::pointer::now_ms;
 
 /// Relocations that run at once.
 pub const RUNNING_MAX: usize = 4;
@@ -149,7 +150,7 @@ impl RelocationJobs {
             source: request.source.clone(),
             principal: principal.to_owned(),
             began: Instant::now(),
-            began_at_ms: now_ms(),
+            began_at_ms: now_ms().unsigned_abs(),
             progress: Arc::default(),
             cancel: Some(cancel),
             end: None,
@@ -312,9 +313,4 @@ async fn run(
         }
         Err(error) => Outcome::Failed(Some(Arc::new(report)), Arc::new(error)),
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{self, Status};
 use crate::format::metadata::PATH_PROPERTIES;
@@ -174,9 +175,4 @@ async fn read(storage: &Storage, location: &Location) -> Result<Option<Bytes>> {
         Err(e) if e.kind() == Kind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
-}
-
-/// Reading Avro takes its time and must not hold up requests.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("a purge was cut off").with_source(e))?
 }

@@ -16,9 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::relocate::{NewNames, relocate_metadata, relocate_view};
 use crate::model::{Ident, Operation};
 use crate::upstream::members;
-
-/// An answer up to this size is worked on at once, a larger one on a thread of its own.
-const INLINE_BYTES_MAX: usize = 256 << 10;
+use crate::upstream::pointer::compute;
 
 impl ClientLocations {
     /// The body of an answer of success. `ident` is the table or view, where there is one.
@@ -119,12 +117,4 @@ pub(super) fn replace(
 
 fn no_json(error: serde_json::Error) -> Error {
     Error::new(Kind::BadUpstream, "the upstream's answer is no JSON object").with_source(error)
-}
-
-async fn compute<T: Send + 'static>(size_bytes: usize, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    if size_bytes <= INLINE_BYTES_MAX {
-        return work();
-    }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::internal("work on an answer was cut off").with_source(e))?
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use http::header;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::naming::Way;
 use super::trees::Tree;
@@ -18,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::relocate::{NewManifest, Paths};
 use crate::model::{Ident, Operation};
 use crate::storage::Location;
-use crate::table::relocate::{Known, NewManifests, SharedPaths, Snapshot, delete_pairs};
+use crate::table::relocate::{Known, NewManifests, SharedPaths, Snapshot, delete_pairs, folder_name};
 use crate::upstream::{Request, Target};
 
 /// Snapshots whose manifests are looked at when the parent does not have one that is wanted.
@@ -105,12 +104,7 @@ impl ClientLocations {
         }
         let own = place.rsplit_once('/').map_or("", |(folder, _)| folder);
         let Some(overlay) = &self.naming.upstream_overlay else { return Ok(Location::new(own).join(BESIDE)) };
-        let plain = |uuid: &&String| uuid.len() <= 64 && uuid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let key =
-            adding.uuid.as_ref().filter(plain).cloned().unwrap_or_else(|| {
-                Sha256::digest(own.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-            });
-        Ok(overlay.join(&key))
+        Ok(overlay.join(&folder_name(adding.uuid.as_deref(), own)))
     }
 
     /// Learns what `wanted` manifests of the overlay were made of. Returns the tree that knew.

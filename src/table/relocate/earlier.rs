@@ -4,13 +4,15 @@
 //! of the metadata files in the metadata log. Its manifest lists have the same entries in the same order as their sources, which says where every
 //! manifest went and how long it is there, without opening one.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::limits::EARLIER_MAX;
 use super::lists::Tree;
+use super::snapshot::paired_manifests;
 use super::{NewManifests, Run, blocking};
 use crate::error::Result;
-use crate::format::avro;
 use crate::format::relocate::{ManifestPlaces, NewManifest};
 use crate::storage::Location;
 use crate::upstream::pointer::unpack;
@@ -21,27 +23,27 @@ pub(super) async fn recall(run: &Run<'_>, tree: &mut Tree<'_>, places: &[Manifes
     if earlier["table-uuid"] != run.source.metadata["table-uuid"] {
         return Ok(false);
     }
-    let known = |id: i64| {
-        let mut snapshots = earlier["snapshots"].as_array().into_iter().flatten();
-        let snapshot = snapshots.find(|snapshot| snapshot["snapshot-id"].as_i64() == Some(id))?;
-        snapshot["manifest-list"].as_str()
-    };
+    let snapshots = earlier["snapshots"].as_array().into_iter().flatten();
+    let known: HashMap<i64, &str> = snapshots
+        .filter_map(|snapshot| Some((snapshot["snapshot-id"].as_i64()?, snapshot["manifest-list"].as_str()?)))
+        .collect();
+    let lists: HashMap<i64, &str> =
+        places.iter().filter_map(|place| Some((place.snapshot_id, place.list.as_deref()?))).collect();
     let mut bases = Vec::new();
     for place in places {
         let Some(list) = &place.list else { continue };
-        match known(place.snapshot_id) {
+        match known.get(&place.snapshot_id) {
             Some(new) => tree.list_is_done(list, new),
             // its manifests are mostly its parent's; where that is gone, the newest one's will do
-            None => bases.push(place.parent_id.filter(|id| known(*id).is_some())),
+            None => bases.push(place.parent_id.filter(|id| known.contains_key(id))),
         }
     }
-    let newest = places.iter().rev().find(|place| known(place.snapshot_id).is_some()).map(|place| place.snapshot_id);
+    let newest = places.iter().rev().map(|place| place.snapshot_id).find(|id| known.contains_key(id));
     let mut bases: Vec<i64> = bases.into_iter().filter_map(|base| base.or(newest)).collect();
     bases.sort_unstable();
     bases.dedup();
     for base in bases {
-        let place = places.iter().find(|place| place.snapshot_id == base).and_then(|place| place.list.as_deref());
-        if let (Some(list), Some(new)) = (place, known(base)) {
+        if let (Some(list), Some(new)) = (lists.get(&base), known.get(&base)) {
             tree.manifests_are_done(pairs(run, list, new).await?);
         }
     }
@@ -74,18 +76,12 @@ async fn pairs(run: &Run<'_>, source: &str, new: &str) -> Result<NewManifests> {
     };
     let paths = run.source.paths.clone();
     blocking(move || {
-        let sources = avro::manifests(&here_bytes, here.as_str())?;
-        let targets = avro::manifests(&there_bytes, there.as_str())?;
-        if sources.len() != targets.len() {
-            return Ok(NewManifests::new());
-        }
-        let pairs = sources.into_iter().zip(targets);
-        Ok(pairs
-            .map(|(from, to)| {
-                let source = paths.resolve(&from.path).into_owned();
-                (source, NewManifest { path: to.path, length_bytes: to.length_bytes })
-            })
-            .collect())
+        let pairs = paired_manifests((&here_bytes, &here), (&there_bytes, &there))?;
+        let new = pairs.into_iter().flatten().map(|(from, to)| {
+            let source = paths.resolve(&from.path).into_owned();
+            (source, NewManifest { path: to.path, length_bytes: to.length_bytes })
+        });
+        Ok(new.collect())
     })
     .await
 }

@@ -109,23 +109,10 @@ impl Io {
         self.storage.look(location).await
     }
 
-    /// Writes a file unless it is there; returns whether it was not.
-    pub(super) async fn write(&self, location: &Location, bytes: Bytes) -> Result<bool> {
-        let size_bytes = bytes.len() as u64;
-        if !self.is_plan {
-            add(&self.counts.put, 1);
-            match self.storage.write_new(location, bytes).await {
-                Ok(()) => {}
-                Err(e) if e.kind() == Kind::AlreadyExists => {
-                    self.check_there(location, size_bytes).await?;
-                    self.skipped();
-                    return Ok(false);
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        self.wrote(size_bytes);
-        Ok(true)
+    /// Writes a file unless it is there, and all that was staged before it.
+    pub(super) async fn write(&self, location: &Location, bytes: Bytes) -> Result<()> {
+        self.stage(location, bytes).await?;
+        self.publish().await
     }
 
     /// Writes a file unless it is there, together with others: it has its name when [`Io::publish`] has been waited for.

@@ -1,6 +1,6 @@
 //! Manifest lists: a few at a time are read, what they name is relocated, and they are written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,26 +60,18 @@ impl<'r> Tree<'r> {
             self.embedded(some).await?;
         }
         let paths = self.run.source.paths.clone();
-        let mut wanted: Vec<(&str, i64)> = Vec::new();
-        for place in places {
-            let Some(list) = place.list.as_deref() else { continue };
-            // several snapshots may share one
-            if !self.names.lists.contains_key(&*paths.resolve(list))
-                && !wanted.iter().rev().take(1).any(|(other, _)| *other == list)
-            {
-                wanted.push((list, place.snapshot_id));
-            }
-        }
+        // several snapshots may share one
+        let mut seen = HashSet::new();
+        let lists = places.iter().filter_map(|place| Some((place.list.as_deref()?, place.snapshot_id)));
+        let wanted: Vec<(&str, i64)> = lists
+            .filter(|(list, _)| !self.names.lists.contains_key(&*paths.resolve(list)) && seen.insert(*list))
+            .collect();
         for some in wanted.chunks(LISTS_AT_ONCE) {
             // collected, so that the compiler sees that the whole may move between threads
             let reads: Vec<_> = some.iter().map(|(list, id)| self.read(list, *id)).collect();
             let reads = stream::iter(reads).buffered(FILES_AT_ONCE);
             let pending: Vec<Pending> = reads.try_filter_map(|read| async { Ok(read) }).try_collect().await?;
-            let manifests = pending.iter().flat_map(|list| &list.manifests);
-            let new = manifests
-                .filter(|manifest| !self.known.contains_key(&*paths.resolve(&manifest.path)))
-                .cloned()
-                .collect();
+            let new = self.unknown(pending.iter().flat_map(|list| &list.manifests));
             self.manifests(new).await?;
             let writes = stream::iter(pending.into_iter().map(|list| self.write(list))).buffer_unordered(FILES_AT_ONCE);
             let written: Vec<(String, String)> = writes.try_filter_map(|done| async { Ok(done) }).try_collect().await?;
@@ -96,9 +88,7 @@ impl<'r> Tree<'r> {
 
     /// Relocates one list and what is not done of its manifests; its new place, and where manifests went.
     pub(super) async fn relocate_one(mut self, list: Pending) -> Result<(String, NewManifests)> {
-        let paths = self.run.source.paths.clone();
-        let unknown = |manifest: &&ManifestFile| !self.known.contains_key(&*paths.resolve(&manifest.path));
-        let new = list.manifests.iter().filter(unknown).cloned().collect();
+        let new = self.unknown(list.manifests.iter());
         self.manifests(new).await?;
         let name = list.name.clone();
         let written = self.write(list).await?;
@@ -130,9 +120,17 @@ impl<'r> Tree<'r> {
         Ok(())
     }
 
-    async fn manifests(&mut self, mut manifests: Vec<ManifestFile>) -> Result<()> {
-        manifests.sort_by(|a, b| a.path.cmp(&b.path));
-        manifests.dedup_by(|a, b| a.path == b.path);
+    /// Those that are not relocated yet, each once.
+    fn unknown<'m>(&self, manifests: impl Iterator<Item = &'m ManifestFile>) -> Vec<ManifestFile> {
+        let paths = &self.run.source.paths;
+        let mut seen = HashSet::new();
+        let new = manifests.filter(|manifest| {
+            seen.insert(manifest.path.as_str()) && !self.known.contains_key(&*paths.resolve(&manifest.path))
+        });
+        new.cloned().collect()
+    }
+
+    async fn manifests(&mut self, manifests: Vec<ManifestFile>) -> Result<()> {
         if self.known.len() + manifests.len() > MANIFESTS_MAX {
             return Err(Error::new(Kind::Unprocessable, format!("the table has more than {MANIFESTS_MAX} manifests")));
         }

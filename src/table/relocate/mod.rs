@@ -24,13 +24,14 @@ pub use check::{Checked, LiveFile, check};
 pub use io::Progress;
 pub use report::{Examples, FileCounts, Report, Requests};
 pub use snapshot::{Known, Snapshot, delete_pairs, manifest_pairs};
-pub use source::{ReadFrom, Source, find_metadata};
+pub use source::{ReadFrom, Source, find_metadata, folder_name};
 
+use super::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
 use crate::format::relocate::{self, NewNames, Paths, Selection};
 use crate::storage::{Found, Location, Storage};
-use crate::upstream::pointer::unpack;
+use crate::upstream::pointer::{GZIP_SUFFIX, unpack, zip};
 use io::Io;
 use names::Names;
 
@@ -228,16 +229,9 @@ impl Run<'_> {
 
     async fn write_metadata(&self, location: &Location, metadata: &Value) -> Result<()> {
         let bytes = serde_json::to_vec(metadata).map_err(|e| Error::internal(e.to_string()))?;
-        let bytes = if names::is_zipped(location) { source::zip(&bytes)? } else { bytes };
-        self.io.write(location, bytes.into()).await.map(drop)
+        let bytes = if location.as_str().ends_with(GZIP_SUFFIX) { zip(&bytes)? } else { bytes.into() };
+        self.io.write(location, bytes).await
     }
-}
-
-/// Runs work that takes its time where it does not hold up others.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::new(Kind::Internal, "a relocation was cut off").with_source(e))?
 }
 
 /// Where manifests went, by resolved source path.

@@ -8,11 +8,10 @@ use sha2::{Digest, Sha256};
 use crate::format::location::LocationMap;
 use crate::format::relocate::{DeleteFormat, TRANSFORM_VERSION};
 use crate::storage::{Found, Location};
+use crate::upstream::pointer::GZIP_SUFFIX;
 
 /// Bytes of a hash in a name.
 const HASH_BYTES: usize = 16;
-/// How the names of gzipped metadata files end.
-const ZIPPED: &str = ".gz.metadata.json";
 
 /// Names for the files of one relocation.
 #[derive(Debug, Clone)]
@@ -33,7 +32,7 @@ impl Names {
         let version: u64 = digits.parse().unwrap_or(0);
         // by its own name only: a user may spell the folder otherwise than the map does
         let hash = self.hash("metadata", file, found, options.as_bytes());
-        let ending = if file.ends_with(ZIPPED) { ZIPPED } else { ".metadata.json" };
+        let ending = if file.ends_with(GZIP_SUFFIX) { GZIP_SUFFIX } else { ".metadata.json" };
         format!("{version:05}-{hash}{ending}")
     }
 
@@ -64,9 +63,4 @@ impl Names {
         hash.update(TRANSFORM_VERSION.to_le_bytes());
         hash.finalize()[..HASH_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
     }
-}
-
-/// Whether a metadata file of this name is gzipped.
-pub(super) fn is_zipped(location: &Location) -> bool {
-    location.as_str().ends_with(ZIPPED)
 }

@@ -85,15 +85,22 @@ pub async fn manifest_pairs(
     relocated: &Location,
 ) -> Result<Vec<(ManifestFile, ManifestFile)>> {
     let (here, there) = both(storage, list, relocated).await?;
-    let (names, not_paired) = ((list.to_string(), relocated.to_string()), not_paired(list, relocated));
+    let (list, relocated) = (list.clone(), relocated.clone());
     blocking(move || {
-        let (sources, targets) = (avro::manifests(&here, &names.0)?, avro::manifests(&there, &names.1)?);
-        if sources.len() != targets.len() {
-            return Err(not_paired);
-        }
-        Ok(sources.into_iter().zip(targets).collect())
+        let pairs = paired_manifests((&here, &list), (&there, &relocated))?;
+        pairs.ok_or_else(|| not_paired(&list, &relocated))
     })
     .await
+}
+
+/// The manifests of a list beside those of the list that was made of it; `None` if they cannot be its own, for they are more or fewer.
+pub(super) fn paired_manifests(
+    list: (&[u8], &Location),
+    relocated: (&[u8], &Location),
+) -> Result<Option<Vec<(ManifestFile, ManifestFile)>>> {
+    let sources = avro::manifests(list.0, list.1.as_str())?;
+    let targets = avro::manifests(relocated.0, relocated.1.as_str())?;
+    Ok((sources.len() == targets.len()).then(|| sources.into_iter().zip(targets).collect()))
 }
 
 /// The position-delete files of a manifest, by path, each with its form in the `relocated` manifest.

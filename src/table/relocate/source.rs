@@ -1,10 +1,7 @@
 //! What is relocated: the metadata.json, the table's paths, and where its files are read and written.
 
-use std::io::Write;
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -15,11 +12,13 @@ use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
 use crate::format::relocate::{self, Paths};
 use crate::storage::{Found, Location, Storage};
-use crate::upstream::pointer::unpack;
+use crate::upstream::pointer::{GZIP_SUFFIX, unpack};
 
 /// Names in a metadata folder that are looked at.
 const FOLDER_FILES_MAX: usize = 1_000_000;
 const METADATA_SUFFIX: &str = ".metadata.json";
+/// How the names of gzipped metadata files ended once.
+const OLD_GZIP_SUFFIX: &str = ".metadata.json.gz";
 const VERSION_HINT: &str = "version-hint.text";
 
 /// Where the files of a tree are read.
@@ -73,7 +72,7 @@ impl Source {
             None => derive(location, &options.map)?,
         };
         let folder = match &options.into {
-            Some(into) => into.join(&key(&metadata, location)),
+            Some(into) => into.join(&folder_name(uuid(&metadata), own.unwrap_or(location.as_str()))),
             None => beside(location, own, &paths),
         };
         Ok(Source { location: location.clone(), found, metadata, paths: Arc::new(paths), read, folder })
@@ -108,14 +107,12 @@ fn derive(location: &Location, map: &LocationMap) -> Result<ReadFrom> {
     }
 }
 
-/// The folder of a table's files in an overlay.
-fn key(metadata: &Value, location: &Location) -> String {
-    let plain =
-        uuid(metadata).filter(|uuid| uuid.len() <= 64 && uuid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    plain.map(str::to_owned).unwrap_or_else(|| {
-        let own = metadata["location"].as_str().unwrap_or(location.as_str());
-        Sha256::digest(own.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-    })
+/// The folder of a table's files in an overlay: its uuid, or where that is none, a hash of its place.
+pub fn folder_name(uuid: Option<&str>, place: &str) -> String {
+    let plain = |uuid: &&str| uuid.len() <= 64 && uuid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    uuid.filter(plain)
+        .map(str::to_owned)
+        .unwrap_or_else(|| Sha256::digest(place.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Beside the source's metadata, spelled as the map spells the table's location where that leads to the same folder.
@@ -143,10 +140,7 @@ fn missing(location: &Location) -> Error {
 
 /// The metadata.json that a user means: the file itself, or the newest one of a table's folder.
 pub async fn find_metadata(storage: &Storage, source: &Location) -> Result<Location> {
-    if source.as_str().ends_with(METADATA_SUFFIX)
-        || source.as_str().ends_with(".json")
-        || source.as_str().ends_with(".metadata.json.gz")
-    {
+    if source.as_str().ends_with(".json") || source.as_str().ends_with(OLD_GZIP_SUFFIX) {
         return Ok(source.clone());
     }
     let folder = source.join("metadata");
@@ -154,7 +148,7 @@ pub async fn find_metadata(storage: &Storage, source: &Location) -> Result<Locat
     if storage.look(&hint).await?.is_some() {
         let text = storage.read(&hint, 1024).await?;
         let version = String::from_utf8_lossy(&text).trim().to_owned();
-        for ending in [METADATA_SUFFIX, ".gz.metadata.json", ".metadata.json.gz"] {
+        for ending in [METADATA_SUFFIX, GZIP_SUFFIX, OLD_GZIP_SUFFIX] {
             let file = folder.join(&format!("v{version}{ending}"));
             if storage.look(&file).await?.is_some() {
                 return Ok(file);
@@ -190,10 +184,4 @@ fn version(location: &Location) -> Option<u64> {
     }
     let digits = name.strip_prefix('v').unwrap_or(name);
     digits[..digits.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
-}
-
-pub(super) fn zip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    let zipped = encoder.write_all(bytes).and_then(|()| encoder.finish());
-    zipped.map_err(|e| Error::internal(e.to_string()))
 }

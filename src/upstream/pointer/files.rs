@@ -108,7 +108,7 @@ impl Files {
 /// How every gzip file begins.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// How the names of compressed metadata files end, as Java writes them.
-pub(super) const GZIP_SUFFIX: &str = ".gz.metadata.json";
+pub const GZIP_SUFFIX: &str = ".gz.metadata.json";
 
 /// Metadata bytes as a JSON object; the error never quotes the bytes, which may be of any file.
 pub(super) fn parse(bytes: &[u8], location: &Location) -> Result<Value> {
@@ -124,7 +124,7 @@ fn missing(location: &Location) -> Error {
 }
 
 /// Work on metadata of this size: a large one goes where it does not hold up other requests.
-pub(super) async fn compute<T: Send + 'static>(
+pub async fn compute<T: Send + 'static>(
     size_bytes: usize,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -153,7 +153,8 @@ fn unzip(raw: &[u8], location: &Location) -> Result<Bytes> {
     }
 }
 
-fn zip(bytes: &[u8]) -> Result<Bytes> {
+/// The bytes of a metadata file whose name ends in [`GZIP_SUFFIX`].
+pub fn zip(bytes: &[u8]) -> Result<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let zipped = encoder.write_all(bytes).and_then(|()| encoder.finish());
     zipped.map(Bytes::from).map_err(|e| Error::internal(e.to_string()))

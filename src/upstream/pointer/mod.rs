@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-pub use files::unpack;
+pub use files::{GZIP_SUFFIX, compute, unpack, zip};
 pub use port::{Change, Kept, Outcome, Page, Pointer, Pointers, Properties};
 
 use crate::error::{Error, Kind, Result};
@@ -252,7 +252,7 @@ fn strings(value: &Value, what: &str) -> Result<Vec<String>> {
 }
 
 /// Milliseconds since 1970.
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
