@@ -1,12 +1,13 @@
 //! Manifests and the delete files that they name, many at a time.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::limits::FILES_AT_ONCE;
 use super::report::Examples;
@@ -33,6 +34,8 @@ pub(super) struct Manifests<'r> {
     deletes: Mutex<HashMap<DeleteFile, Once>>,
     unmapped: Mutex<Examples>,
     scratches: Arc<Scratches>,
+    /// More than one patch a core would only take more memory.
+    turns: Semaphore,
 }
 
 /// Memory for patching that is not in use.
@@ -58,6 +61,7 @@ impl<'r> Manifests<'r> {
             deletes: Mutex::default(),
             unmapped: Mutex::default(),
             scratches: Arc::default(),
+            turns: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         }
     }
 
@@ -111,6 +115,7 @@ impl<'r> Manifests<'r> {
         let location = run.source.folder.join(&run.names.manifest(&source, &found, &digest));
         let (paths, name) = (run.source.paths.clone(), place.to_string());
         let scratches = self.scratches.clone();
+        let turn = self.turns.acquire().await.map_err(|e| Error::internal("the turns are closed").with_source(e))?;
         let patched = blocking(move || {
             let mut scratch = scratches.take();
             let patched = relocate::relocate_manifest(&bytes, &name, &paths, &deletes, &mut scratch);
@@ -118,6 +123,7 @@ impl<'r> Manifests<'r> {
             patched
         })
         .await?;
+        drop(turn);
         if patched.unmapped > 0 {
             let mut unmapped = self.unmapped.lock().unwrap_or_else(PoisonError::into_inner);
             unmapped.add_all(patched.unmapped, patched.unmapped_example.as_deref());
