@@ -12,8 +12,9 @@ cargo fuzz build
 mkdir -p fuzz/logs
 run() {
   mkdir -p "fuzz/corpus/$1"
+  # said here, for `set -e` does not hold in what stands before `||`
   cargo fuzz run "$1" "fuzz/corpus/$1" "fuzz/seeds/$1" -- -max_total_time="$SECONDS_EACH" -rss_limit_mb=2048 -timeout=10 -max_len=65536 \
-    -dict=fuzz/words.dict >"fuzz/logs/$1.log" 2>&1
+    -dict=fuzz/words.dict >"fuzz/logs/$1.log" 2>&1 || return 1
   echo "$1: clean, $(grep -E '^Done|stat::number_of_executed_units' "fuzz/logs/$1.log" | tail -1)"
 }
 export -f run

@@ -306,7 +306,7 @@ pub struct PairSpan {
     pub value_end: usize,
 }
 
-/// The items of the map at `span`, whose key and value have these field ids.
+/// The items of the map at `span`, whose keys are numbers and values bytes, with these field ids.
 pub fn pairs(schema: &Schema, raw: &[u8], span: Span, ids: (i32, i32)) -> Result<Vec<PairSpan>, Damage> {
     let mut found = Vec::new();
     let Some(node) = span.node else { return Ok(found) };
@@ -314,6 +314,10 @@ pub fn pairs(schema: &Schema, raw: &[u8], span: Span, ids: (i32, i32)) -> Result
         return Err("a map is no array of pairs");
     };
     let Node::Record(fields) = schema.node(*item) else { return Err("a map is no array of pairs") };
+    let of = |id: i32| fields.iter().find(|field| field.id == Some(id)).map(|field| schema.node(field.node));
+    if !matches!((of(ids.0), of(ids.1)), (Some(Node::Varint), Some(Node::Bytes))) {
+        return Err("a map's pairs are no numbers with bytes");
+    }
     Cursor::new(raw, span.value).blocks(
         |cursor| {
             let mut pair = PairSpan { start: cursor.at, end: 0, key: 0, value: 0, value_end: 0 };
@@ -321,9 +325,6 @@ pub fn pairs(schema: &Schema, raw: &[u8], span: Span, ids: (i32, i32)) -> Result
                 let start = cursor.at;
                 cursor.skip(schema, field.node, 0)?;
                 if field.id == Some(ids.0) {
-                    if !matches!(schema.node(field.node), Node::Varint) {
-                        return Err("a map's key is no number");
-                    }
                     pair.key = Cursor::new(raw, start).long()?;
                 } else if field.id == Some(ids.1) {
                     (pair.value, pair.value_end) = (start, cursor.at);

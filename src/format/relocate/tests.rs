@@ -279,3 +279,13 @@ fn deletes_that_cannot_be_written_anew_are_refused_by_name() {
     assert!(key.contains("s3://b/d.orc is encrypted"), "{key}");
     assert_eq!(refused(&|_| ()).unwrap().len(), 1);
 }
+
+#[test]
+fn bounds_without_values_are_an_error() {
+    let bytes = include_bytes!("../../../fuzz/seeds/manifest/bounds-without-values");
+    let paths = Paths::absolute(Arc::new(LocationMap::new([("s3://prod", "s3://dr/x"), ("/p", "/q")]).unwrap()));
+    let new = |path: String| NewDelete { path, size_bytes: 5, column_sizes: Vec::new(), split_offsets: Vec::new() };
+    let deletes = position_deletes(bytes, "m").unwrap().into_iter().map(|file| (file.path.clone(), new(file.path)));
+    let error = relocate_manifest(bytes, "m", &paths, &deletes.collect(), &mut Scratch::default()).unwrap_err();
+    assert_eq!(error.message(), "cannot read m as Avro: a map's pairs are no numbers with bytes");
+}
