@@ -36,7 +36,7 @@ pub(super) enum Node {
 
 /// What an item of a flat array is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Flat {
+pub enum Flat {
     /// So many numbers.
     Numbers(u64),
     /// A number and bytes.
@@ -90,6 +90,11 @@ impl Schema {
         true
     }
 
+    /// Whether a value is an array of such items.
+    pub fn is_array_of(&self, value: Option<NodeId>, items: Flat) -> bool {
+        matches!(value.map(|id| self.node(id)), Some(Node::FlatArray(_, flat)) if *flat == items)
+    }
+
     pub(super) fn node(&self, id: NodeId) -> &Node {
         self.nodes.get(id).unwrap_or(&Node::Nothing)
     }
@@ -105,7 +110,11 @@ impl Schema {
             let Some(Node::Record(fields)) = self.nodes.get_mut(node) else {
                 return Err(format!("field {} is not a record", path[depth.saturating_sub(1)]));
             };
-            let Some(field) = fields.iter_mut().find(|field| field.id == Some(*id)) else { return Ok(()) };
+            let mut of_id = fields.iter_mut().filter(|field| field.id == Some(*id));
+            let Some(field) = of_id.next() else { return Ok(()) };
+            if of_id.next().is_some() {
+                return Err(format!("two fields of its schema have the id {id}"));
+            }
             if depth + 1 == path.len() {
                 field.slot = Some(slot);
             } else {

@@ -232,7 +232,7 @@ pub struct Span {
     /// The branch that means null, if it may be null.
     pub null: Option<u8>,
     /// The type of its value; none when it is null or the schema lacks it.
-    node: Option<NodeId>,
+    pub(in crate::format) node: Option<NodeId>,
 }
 
 impl Span {

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use super::{DELETED_PATH_ID, Paths, encrypted};
 use crate::error::{Error, Kind, Result};
 use crate::format::avro::{
-    Blocks, Content, Cursor, Edits, Entry, PairSpan, Patch, Schema, Scratch, Span, Spans, Status, broken, encode_bytes,
-    encode_long, entry, for_each_entry, open, pairs, read_entry,
+    Blocks, Content, Cursor, Edits, Entry, Flat, PairSpan, Patch, Schema, Scratch, Span, Spans, Status, broken,
+    encode_bytes, encode_long, entry, for_each_entry, open, pairs, read_entry,
 };
 
 /// Fields under which bounds of the deleted path are found: its own, and that of the `_file` column, which DuckDB writes.
@@ -204,11 +204,22 @@ impl Patcher<'_> {
         self.patched.paths_changed += u64::from(new.path != path);
         self.edits.replace(place.value, place.end, |out| encode_bytes(out, new.path.as_bytes()));
         self.edits.replace(size.value, size.end, |out| encode_long(out, new.size_bytes));
-        self.array(spans.get(entry::COLUMN_SIZES), &new.column_sizes, |out, (id, bytes)| {
+        let (sizes, splits) = (spans.get(entry::COLUMN_SIZES), spans.get(entry::SPLITS));
+        self.must_be(sizes, Flat::Numbers(2), "column_sizes")?;
+        self.array(sizes, &new.column_sizes, |out, (id, bytes)| {
             encode_long(out, i64::from(*id));
             encode_long(out, *bytes);
         })?;
-        self.array(spans.get(entry::SPLITS), &new.split_offsets, |out, offset| encode_long(out, *offset))
+        self.must_be(splits, Flat::Numbers(1), "split_offsets")?;
+        self.array(splits, &new.split_offsets, |out, offset| encode_long(out, *offset))
+    }
+
+    /// Refuses a value that is no array of such items, for such are what is written in its place.
+    fn must_be(&self, span: Span, items: Flat, what: &str) -> Result<()> {
+        if !span.is_there() || self.schema.is_array_of(span.node, items) {
+            return Ok(());
+        }
+        Err(broken(self.name, format!("{what} is not of the type that the specification says")))
     }
 
     /// Replaces an array that is there; with nothing to put there it becomes null where it may.

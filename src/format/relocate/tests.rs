@@ -281,11 +281,23 @@ fn deletes_that_cannot_be_written_anew_are_refused_by_name() {
 }
 
 #[test]
-fn bounds_without_values_are_an_error() {
-    let bytes = include_bytes!("../../../fuzz/seeds/manifest/bounds-without-values");
-    let paths = Paths::absolute(Arc::new(LocationMap::new([("s3://prod", "s3://dr/x"), ("/p", "/q")]).unwrap()));
-    let new = |path: String| NewDelete { path, size_bytes: 5, column_sizes: Vec::new(), split_offsets: Vec::new() };
-    let deletes = position_deletes(bytes, "m").unwrap().into_iter().map(|file| (file.path.clone(), new(file.path)));
-    let error = relocate_manifest(bytes, "m", &paths, &deletes.collect(), &mut Scratch::default()).unwrap_err();
-    assert_eq!(error.message(), "cannot read m as Avro: a map's pairs are no numbers with bytes");
+fn what_fuzzing_found_is_an_error() {
+    let found: [(&[u8], &str); 2] = [
+        (
+            include_bytes!("../../../fuzz/seeds/manifest/bounds-without-values"),
+            "a map's pairs are no numbers with bytes",
+        ),
+        (
+            include_bytes!("../../../fuzz/seeds/manifest/two-fields-of-one-id"),
+            "two fields of its schema have the id 132",
+        ),
+    ];
+    for (bytes, why) in found {
+        let paths = Paths::absolute(Arc::new(LocationMap::new([("s3://prod", "s3://dr/x"), ("/p", "/q")]).unwrap()));
+        let new = |path: String| NewDelete { path, size_bytes: 5, column_sizes: vec![(1, 2)], split_offsets: vec![4] };
+        let files = position_deletes(bytes, "m").unwrap_or_default();
+        let deletes = files.into_iter().map(|file| (file.path.clone(), new(file.path)));
+        let error = relocate_manifest(bytes, "m", &paths, &deletes.collect(), &mut Scratch::default()).unwrap_err();
+        assert_eq!(error.message(), format!("cannot read m as Avro: {why}"));
+    }
 }
