@@ -240,9 +240,12 @@ impl LocationMap {
         let mut folded = None;
         for (at, inner) in self.pairs.iter().enumerate() {
             for (other, outer) in self.pairs.iter().enumerate() {
-                let Some(below) = (at != other).then(|| rest(&outer.to, &outer.from, &inner.to.head)).flatten() else {
+                if at == other {
                     continue;
-                };
+                }
+                // the same target, a bare one too, which is no path below itself
+                let same = (inner.to.head == outer.to.head).then_some(Rest::Below(""));
+                let Some(below) = same.or_else(|| rest(&outer.to, &outer.from, &inner.to.head)) else { continue };
                 let source = outer.from.with(below);
                 let taken = |pair: &Pair| {
                     pair.from.head.len() > outer.from.head.len() && rest(&pair.from, &pair.to, &source).is_some()

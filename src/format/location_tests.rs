@@ -158,3 +158,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_bare_target_of_two_pairs_is_a_place_where_they_meet() {
+    let folded = map(&[("file:///", "file:///"), ("s3://a/a", "file:///")]);
+    assert!(folded.inverse().is_err());
+    assert!(LocationMap::new([("/a", "file:///"), ("s3://a", "file:///")]).is_err());
+}
