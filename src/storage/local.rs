@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
 
-use super::{Found, Listed, Location, check_size};
+use super::{Children, Found, Listed, Location, check_size};
 use crate::error::{Error, Kind, Result};
 
 /// From this many files on the whole file system is synced.
@@ -183,6 +183,53 @@ pub(super) async fn list(
     };
     let (walked, heard) = tokio::join!(walk, listen);
     heard.and(walked)
+}
+
+pub(super) async fn children(folder: PathBuf) -> Result<Children> {
+    blocking(move || {
+        let mut found = Children::default();
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(found),
+            Err(e) => return Err(failure(e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failure)?;
+            // what is not UTF-8 is no name of a table or of one of its files
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let kind = entry.file_type().map_err(failure)?;
+            // links are followed here, for a replica may be mounted by one; that a listing ends is the caller's care
+            let is_folder = kind.is_dir() || kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|m| m.is_dir());
+            if is_folder {
+                found.folders.push(name);
+            } else if !name.starts_with(UNFINISHED) {
+                found.files.push(name);
+            }
+        }
+        Ok(found)
+    })
+    .await
+}
+
+pub(super) async fn names_after(folder: PathBuf, after: &str, count_max: usize) -> Result<Vec<String>> {
+    let mut names = children(folder).await?.files;
+    names.retain(|name| name.as_str() > after);
+    names.sort_unstable();
+    names.truncate(count_max);
+    Ok(names)
+}
+
+/// Both of a folder's times: a replicator may set the one, and nobody can set the other.
+pub(super) async fn folder_stamp(folder: PathBuf) -> Result<Option<String>> {
+    use std::os::unix::fs::MetadataExt;
+    blocking(move || match fs::metadata(&folder) {
+        Ok(m) => {
+            Ok(Some(format!("{}.{:09}/{}.{:09}/{}", m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), m.ino())))
+        }
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Some(String::new())),
+        Err(e) => Err(failure(e)),
+    })
+    .await
 }
 
 /// Removes the folders at and below `root` that hold nothing. Links are left alone, and so is what gets its first file meanwhile.

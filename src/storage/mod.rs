@@ -34,6 +34,15 @@ pub struct Listed {
     pub size_bytes: u64,
 }
 
+/// What is directly in a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Children {
+    /// Names of the folders in it.
+    pub folders: Vec<String>,
+    /// Names of the files in it.
+    pub files: Vec<String>,
+}
+
 /// What a store says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -193,6 +202,34 @@ impl Storage {
         };
         self.list_each(prefix, count_max, each).await?;
         Ok(found)
+    }
+
+    /// What is directly in a folder, in no order. No such folder: nothing.
+    pub async fn children(&self, folder: &Location) -> Result<Children> {
+        match self.place(folder)? {
+            Place::Local(path) => local::children(path).await,
+            Place::Object { bucket, key } => self.bucket(folder, &bucket)?.children(&key).await,
+        }
+        .map_err(|e| e.context(format!("listing {folder}")))
+    }
+
+    /// The names of files directly in a folder that come after `after`, in their order, some `count_max` of them at most. A store is asked for
+    /// those only, so that it costs one request however many come before.
+    pub async fn names_after(&self, folder: &Location, after: &str, count_max: usize) -> Result<Vec<String>> {
+        match self.place(folder)? {
+            Place::Local(path) => local::names_after(path, after, count_max).await,
+            Place::Object { bucket, key } => self.bucket(folder, &bucket)?.names_after(&key, after, count_max).await,
+        }
+        .map_err(|e| e.context(format!("listing {folder}")))
+    }
+
+    /// Something that is another one whenever files came into a folder or went; `None` where there is no such thing and no other way than to list.
+    pub async fn folder_stamp(&self, folder: &Location) -> Result<Option<String>> {
+        match self.place(folder)? {
+            Place::Local(path) => local::folder_stamp(path).await,
+            Place::Object { .. } => Ok(None),
+        }
+        .map_err(|e| e.context(format!("looking at {folder}")))
     }
 
     /// Calls `each` with the files below a prefix as they are found, as [`Storage::list`] does; the listing is never held as a whole.

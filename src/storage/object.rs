@@ -8,7 +8,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use super::{Found, Listed, Location, check_size};
+use super::{Children, Found, Listed, Location, check_size};
 use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
 
@@ -99,6 +99,31 @@ impl Bucket {
             each(Listed { location: prefix.join(rest), size_bytes: object.size })?;
         }
         Ok(())
+    }
+}
+
+impl Bucket {
+    pub(super) async fn children(&self, key: &str) -> Result<Children> {
+        let found = self.store.list_with_delimiter(Some(&path(key)?)).await.map_err(failure)?;
+        let name = |path: &Path| path.filename().map(str::to_owned);
+        Ok(Children {
+            folders: found.common_prefixes.iter().filter_map(name).collect(),
+            files: found.objects.iter().filter_map(|object| name(&object.location)).collect(),
+        })
+    }
+
+    pub(super) async fn names_after(&self, key: &str, after: &str, count_max: usize) -> Result<Vec<String>> {
+        let below = path(key)?;
+        let mut names = Vec::new();
+        let mut listing = self.store.list_with_offset(Some(&below), &path(&format!("{key}/{after}"))?);
+        while names.len() < count_max
+            && let Some(object) = listing.try_next().await.map_err(failure)?
+        {
+            let rest = object.location.as_ref().strip_prefix(below.as_ref()).unwrap_or_default();
+            let name = rest.trim_start_matches('/');
+            names.extend((!name.contains('/')).then(|| name.to_owned()));
+        }
+        Ok(names)
     }
 }
 
