@@ -19,9 +19,12 @@ pub(in crate::format) mod list {
     pub const LENGTH: Slot = 1;
     pub const CONTENT: Slot = 2;
     pub const KEY: Slot = 3;
-    pub const COUNT: usize = 4;
+    pub const ADDED: Slot = 4;
+    pub const EXISTING: Slot = 5;
+    pub const COUNT: usize = 6;
     /// Their field ids.
-    pub const NOTED: [(&[i32], Slot); COUNT] = [(&[500], PATH), (&[501], LENGTH), (&[517], CONTENT), (&[519], KEY)];
+    pub const NOTED: [(&[i32], Slot); COUNT] =
+        [(&[500], PATH), (&[501], LENGTH), (&[517], CONTENT), (&[519], KEY), (&[504], ADDED), (&[505], EXISTING)];
 }
 
 /// A manifest's fields that we look at, by slot.
@@ -73,6 +76,8 @@ pub struct ManifestFile {
     pub content: i64,
     /// Whether it has key metadata, so that it is encrypted.
     pub is_encrypted: bool,
+    /// How many live files it names, where the list says so.
+    pub live_files: Option<i64>,
 }
 
 /// Whether an entry's file was there before, is new, or is gone.
@@ -129,10 +134,16 @@ pub fn manifests(bytes: &[u8], name: &str) -> Result<Vec<ManifestFile>> {
             length_bytes: needed(spans.long(schema, raw, list::LENGTH), "manifest_length", name)?,
             content: spans.long(schema, raw, list::CONTENT).map_err(|e| broken(name, e))?.unwrap_or(0),
             is_encrypted: spans.get(list::KEY).is_there(),
+            live_files: live_files(schema, raw, spans).map_err(|e| broken(name, e))?,
         });
         Ok(())
     })?;
     Ok(found)
+}
+
+fn live_files(schema: &Schema, raw: &[u8], spans: &Spans) -> Result<Option<i64>, &'static str> {
+    let (added, existing) = (spans.long(schema, raw, list::ADDED)?, spans.long(schema, raw, list::EXISTING)?);
+    Ok(added.zip(existing).map(|(added, existing)| added.saturating_add(existing)))
 }
 
 /// Calls `each` for every data and delete file of a manifest; `name` is the manifest's location, for errors.
@@ -279,8 +290,13 @@ mod tests {
     #[test]
     fn a_manifest_list_is_read_by_field_id() {
         let manifests = manifests(&list(), "s3://b/snap.avro").unwrap();
-        let second =
-            ManifestFile { path: "s3://b/m2.avro".to_owned(), length_bytes: 7, content: 1, is_encrypted: false };
+        let second = ManifestFile {
+            path: "s3://b/m2.avro".to_owned(),
+            length_bytes: 7,
+            content: 1,
+            is_encrypted: false,
+            live_files: None,
+        };
         assert_eq!((manifests.len(), &manifests[1]), (2, &second));
     }
 

@@ -3,7 +3,7 @@
 //! What must hold: only members that the specification says are locations change, besides the properties that hold locations; all else, known or
 //! not, stays as it is and where it is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use crate::format::metadata::PATH_PROPERTIES;
 const FORMAT_VERSION_MAX: i64 = 4;
 
 /// Which snapshots of a table are relocated. Heads of branches and tags always are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Selection {
     /// All that are there.
     #[default]
@@ -24,6 +24,13 @@ pub enum Selection {
     RefsOnly,
     /// This one and all that were committed after it.
     Since(i64),
+    /// All but these, and without statistics whose files are named here. A head among them is an error.
+    Without {
+        /// Snapshots.
+        snapshots: BTreeSet<i64>,
+        /// Paths of statistics files.
+        statistics: BTreeSet<String>,
+    },
 }
 
 /// What manifest lists and manifests are called after relocation, by their resolved source paths.
@@ -49,12 +56,12 @@ pub struct ManifestPlaces {
 }
 
 /// The metadata with the selected snapshots only, and how many were left out. Statistics and log entries of those left out go with them.
-pub fn select(metadata: &Value, selection: Selection) -> Result<(Value, usize)> {
+pub fn select(metadata: &Value, selection: &Selection) -> Result<(Value, usize)> {
     let kept: HashSet<i64> = match selection {
         Selection::All => return Ok((metadata.clone(), 0)),
         Selection::RefsOnly => heads(metadata),
         Selection::Since(id) => {
-            let first = snapshots(metadata).find(|s| s["snapshot-id"].as_i64() == Some(id));
+            let first = snapshots(metadata).find(|s| s["snapshot-id"].as_i64() == Some(*id));
             let first = first.ok_or_else(|| Error::bad_request(format!("the table has no snapshot {id}")))?;
             let order = |snapshot: &Value| {
                 (snapshot["sequence-number"].as_i64().unwrap_or(0), snapshot["timestamp-ms"].as_i64().unwrap_or(0))
@@ -63,13 +70,28 @@ pub fn select(metadata: &Value, selection: Selection) -> Result<(Value, usize)> 
             let later = snapshots(metadata).filter(|s| order(s) >= since).filter_map(|s| s["snapshot-id"].as_i64());
             later.chain(heads(metadata)).collect()
         }
+        Selection::Without { snapshots: without, .. } => {
+            if let Some(head) = heads(metadata).iter().find(|id| without.contains(id)) {
+                return Err(Error::internal(format!("snapshot {head} is a branch's or tag's and cannot be left out")));
+            }
+            let ids = snapshots(metadata).filter_map(|snapshot| snapshot["snapshot-id"].as_i64());
+            ids.filter(|id| !without.contains(id)).collect()
+        }
+    };
+    let unwanted = match selection {
+        Selection::Without { statistics, .. } => Some(statistics),
+        _ => None,
     };
     let mut metadata = metadata.clone();
     let keeps = |entry: &Value| entry["snapshot-id"].as_i64().is_none_or(|id| kept.contains(&id));
     let before = snapshots(&metadata).count();
+    let wanted = |entry: &Value| {
+        let path = entry["statistics-path"].as_str();
+        !path.is_some_and(|path| unwanted.is_some_and(|unwanted| unwanted.contains(path)))
+    };
     for member in ["snapshots", "statistics", "partition-statistics"] {
         if let Some(entries) = metadata.get_mut(member).and_then(Value::as_array_mut) {
-            entries.retain(keeps);
+            entries.retain(|entry| keeps(entry) && wanted(entry));
         }
     }
     if let Some(log) = metadata.get_mut("snapshot-log").and_then(Value::as_array_mut) {
@@ -176,10 +198,10 @@ fn snapshots(metadata: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// What branches, tags and the current pointer lead to.
-fn heads(metadata: &Value) -> HashSet<i64> {
+pub fn heads(metadata: &Value) -> HashSet<i64> {
     let refs = metadata["refs"].as_object().into_iter().flat_map(Map::values);
     let ids = refs.filter_map(|to| to["snapshot-id"].as_i64());
-    ids.chain(metadata["current-snapshot-id"].as_i64()).collect()
+    ids.chain(metadata["current-snapshot-id"].as_i64().filter(|id| *id >= 0)).collect()
 }
 
 fn not_metadata(name: &str, why: &str) -> Error {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use list::{NewManifest, relocate_list};
 pub use manifest::{DeleteFile, DeleteFormat, NewDelete, Patched, position_deletes, relocate_manifest};
-pub use metadata::{ManifestPlaces, NewNames, Selection, manifest_places, relocate_metadata, select};
+pub use metadata::{ManifestPlaces, NewNames, Selection, heads, manifest_places, relocate_metadata, select};
 pub use view::{PathInSql, is_view, relocate_view};
 
 use super::location::LocationMap;

@@ -1,28 +1,22 @@
 //! Whether the files that a relocated table leads to are where the map puts them, with the sizes that the manifests state.
 //!
 //! Live files are those of entries that are not deleted, whichever snapshot added them and whether that one is there still. Position deletes are left
-//! out: they are written anew. A few files are asked for one by one; from [`ASKED_MAX`] on the table's target is listed once. What is kept per file
-//! is a hash of its path, not the path.
+//! out: they are written anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use sha2::{Digest, Sha256};
 
 use super::io::{Io, Progress};
-use super::limits::{FILES_AT_ONCE, LISTED_MAX};
+use super::limits::FILES_AT_ONCE;
+use super::presence::{PathHash, Presence, hash};
 use super::report::Examples;
 use super::{Options, Source, blocking};
 use crate::error::Result;
 use crate::format::avro::{self, Content, Status};
 use crate::format::relocate;
 use crate::storage::{Location, Storage};
-
-/// Files that are asked for one by one; for more, the table's target is listed.
-pub const ASKED_MAX: u64 = 2_000;
-/// Questions under way at once.
-const ASKED_AT_ONCE: usize = 64;
 
 /// A file that the relocated table leads to and that is not written by the relocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,15 +56,9 @@ pub async fn check(
     if source.is_view() {
         return Ok(Checked::default());
     }
-    let mut check = Check {
-        io,
-        storage,
-        source,
-        seen: HashSet::new(),
-        listed: None,
-        checked: Checked::default(),
-        missing: Mutex::new(missing),
-    };
+    let presence = Presence::new(storage, &source);
+    let mut check =
+        Check { io, source, seen: HashSet::new(), presence, checked: Checked::default(), missing: Mutex::new(missing) };
     check.tree(options).await.map_err(|e| e.context(format!("checking {}", check.source.location)))?;
     let Check { io, mut checked, .. } = check;
     checked.unread = io.missing();
@@ -79,23 +67,20 @@ pub async fn check(
 
 struct Check<'c> {
     io: Io,
-    storage: Arc<Storage>,
     source: Source,
     seen: HashSet<PathHash>,
-    /// What is below the table's target, once it was listed.
-    listed: Option<HashMap<PathHash, u64>>,
+    presence: Presence,
     checked: Checked,
     /// Never contended; it lets threads share the rest.
     missing: Mutex<&'c mut Hears<'c>>,
 }
 
-type PathHash = [u8; 16];
 /// Who hears of files that are missing.
 type Hears<'c> = dyn FnMut(&LiveFile) -> Result<()> + Send + 'c;
 
 impl Check<'_> {
     async fn tree(&mut self, options: &Options) -> Result<()> {
-        let (metadata, _) = relocate::select(&self.source.metadata, options.selection)?;
+        let (metadata, _) = relocate::select(&self.source.metadata, &options.selection)?;
         let places = relocate::manifest_places(&metadata, self.source.location.as_str())?;
         let mut statistics = Vec::new();
         for list in ["statistics", "partition-statistics"] {
@@ -155,53 +140,11 @@ impl Check<'_> {
             }
         }
         self.checked.files += new.len() as u64;
-        if self.checked.files > ASKED_MAX && self.listed.is_none() {
-            self.listed = Some(self.list().await?);
-        }
-        let asked = new.into_iter().map(|file| async {
-            let there = self.size_of(&file.target).await?;
-            let is_there = there.is_some_and(|there| file.size_bytes.is_none_or(|size| size == there));
-            Ok::<_, crate::error::Error>((file, is_there))
-        });
-        let asked: Vec<(LiveFile, bool)> = stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await?;
-        for (file, _) in asked.into_iter().filter(|(_, is_there)| !is_there) {
+        for file in self.presence.missing(new).await? {
             self.checked.bytes_missing += file.size_bytes.unwrap_or(0);
             self.checked.missing.add(&file.target);
             (self.missing.get_mut().unwrap_or_else(PoisonError::into_inner))(&file)?;
         }
         Ok(())
     }
-
-    async fn size_of(&self, target: &str) -> Result<Option<u64>> {
-        if let Some(size_bytes) = self.listed.as_ref().and_then(|listed| listed.get(&hash(target))) {
-            return Ok(Some(*size_bytes));
-        }
-        let location = Location::new(target);
-        // a place that we cannot go to holds nothing that we could have seen
-        let listed = self.listed.is_some() && self.base().is_some_and(|base| location.is_under(&base));
-        if listed || location.check().is_err() { Ok(None) } else { self.storage.size_bytes(&location).await }
-    }
-
-    fn base(&self) -> Option<Location> {
-        let own = self.source.metadata["location"].as_str()?;
-        self.source.paths.target(own).ok().map(Location::new)
-    }
-
-    async fn list(&self) -> Result<HashMap<PathHash, u64>> {
-        let mut listed = HashMap::new();
-        if let Some(base) = self.base().filter(|base| base.check().is_ok()) {
-            let each = |file: crate::storage::Listed| {
-                listed.insert(hash(file.location.as_str()), file.size_bytes);
-                Ok(())
-            };
-            self.storage.list_each(&base, LISTED_MAX, each).await?;
-        }
-        Ok(listed)
-    }
-}
-
-fn hash(path: &str) -> PathHash {
-    let mut short = PathHash::default();
-    short.copy_from_slice(&Sha256::digest(path.as_bytes())[..16]);
-    short
 }

@@ -52,6 +52,10 @@ pub(super) async fn recall(run: &Run<'_>, tree: &mut Tree<'_>, places: &[Manifes
 
 /// The relocated form of one of the metadata files before the source's.
 async fn find(run: &Run<'_>) -> Result<Option<Value>> {
+    if let Some(base) = &run.options.base {
+        let Some((raw, _)) = run.io.read(base).await? else { return Ok(None) };
+        return Ok(serde_json::from_slice(&unpack(raw, base)?).ok());
+    }
     let log = run.source.metadata["metadata-log"].as_array().into_iter().flatten();
     let files = log.rev().filter_map(|entry| entry["metadata-file"].as_str());
     for file in files.take(EARLIER_MAX) {

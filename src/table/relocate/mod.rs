@@ -11,17 +11,20 @@ mod io;
 mod lists;
 mod manifests;
 mod names;
+mod presence;
+mod prove;
 mod report;
 mod snapshot;
 mod source;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 pub use check::{Checked, LiveFile, check};
 pub use io::Progress;
+pub use prove::{Proof, prove};
 pub use report::{Examples, FileCounts, Report, Requests};
 pub use snapshot::{Known, Snapshot, delete_pairs, manifest_pairs};
 pub use source::{ReadFrom, Source, find_metadata, folder_name};
@@ -73,6 +76,10 @@ pub struct Options {
     pub path_properties: Vec<String>,
     /// Names of catalogs in views, as `(from, to)`.
     pub catalogs: Vec<(String, String)>,
+    /// Properties that the relocated table has besides its own, or instead of them.
+    pub properties: BTreeMap<String, String>,
+    /// A relocated metadata.json of the same table and map, on which this one builds; without one it is looked for.
+    pub base: Option<Location>,
     /// Nothing is written; what would be is counted, and what is missing is collected instead of being an error.
     pub is_plan: bool,
 }
@@ -87,6 +94,8 @@ impl Options {
             selection: Selection::All,
             path_properties: Vec::new(),
             catalogs: Vec::new(),
+            properties: BTreeMap::new(),
+            base: None,
             is_plan: false,
         }
     }
@@ -167,8 +176,9 @@ impl Run<'_> {
     /// A view is one file.
     async fn view(&self) -> Result<(Report, Option<Value>)> {
         let name = self.source.location.to_string();
-        let (view, paths_in_sql) =
+        let (mut view, paths_in_sql) =
             relocate::relocate_view(self.source.metadata.clone(), &name, &self.source.paths, &self.options.catalogs)?;
+        self.set_properties(&mut view)?;
         let location = self.new_metadata_location();
         self.write_metadata(&location, &view).await?;
         let snapshots = 0;
@@ -178,7 +188,7 @@ impl Run<'_> {
     /// Bottom-up: delete files, manifests, manifest lists, metadata.json.
     async fn table(&self) -> Result<(Report, Option<Value>)> {
         let name = self.source.location.to_string();
-        let (metadata, left_out) = relocate::select(&self.source.metadata, self.options.selection)?;
+        let (metadata, left_out) = relocate::select(&self.source.metadata, &self.options.selection)?;
         let places = relocate::manifest_places(&metadata, &name)?;
         let location = self.new_metadata_location();
         let done = self.io.look(&location).await?.is_some();
@@ -203,7 +213,24 @@ impl Run<'_> {
         if self.io.missing().count > 0 {
             return Ok(Value::Null);
         }
-        relocate::relocate_metadata(metadata, name, &self.source.paths, names, &self.options.path_properties)
+        let also = &self.options.path_properties;
+        let mut metadata = relocate::relocate_metadata(metadata, name, &self.source.paths, names, also)?;
+        self.set_properties(&mut metadata)?;
+        Ok(metadata)
+    }
+
+    fn set_properties(&self, metadata: &mut Value) -> Result<()> {
+        if self.options.properties.is_empty() {
+            return Ok(());
+        }
+        let object = metadata.as_object_mut().ok_or_else(|| Error::internal("metadata is no JSON object"))?;
+        let properties = object.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        let properties = properties.as_object_mut().ok_or_else(|| {
+            Error::new(Kind::Unprocessable, format!("properties of {} are no JSON object", self.source.location))
+        })?;
+        let own = self.options.properties.iter();
+        properties.extend(own.map(|(key, value)| (key.clone(), Value::String(value.clone()))));
+        Ok(())
     }
 
     /// What earlier relocations of this table wrote: by an earlier metadata.json of its if there is one, else by a listing.
@@ -222,8 +249,11 @@ impl Run<'_> {
 
     /// Where the relocated form of a metadata.json goes.
     fn metadata_location(&self, source: &Location, found: &Found) -> Location {
-        let Options { selection, path_properties, catalogs, .. } = self.options;
-        let options = format!("{selection:?}\n{path_properties:?}\n{catalogs:?}");
+        let Options { selection, path_properties, catalogs, properties, .. } = self.options;
+        let mut options = format!("{selection:?}\n{path_properties:?}\n{catalogs:?}");
+        if !properties.is_empty() {
+            options.push_str(&format!("\n{properties:?}"));
+        }
         self.source.folder.join(&self.names.metadata(source, found, &options))
     }
 

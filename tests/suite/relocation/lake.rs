@@ -23,6 +23,7 @@ pub const TABLE: &str = "sales/orders";
 /// One table.
 pub struct Lake {
     folder: tempfile::TempDir,
+    table: String,
     pub version: FormatVersion,
     pub metadata: Value,
     /// What the newest snapshot's list holds.
@@ -34,11 +35,16 @@ pub struct Lake {
 
 impl Lake {
     pub fn new(version: FormatVersion) -> Self {
-        let location = format!("{PROD}/{TABLE}");
+        Lake::named(version, TABLE)
+    }
+
+    /// A table in another folder.
+    pub fn named(version: FormatVersion, table: &str) -> Self {
+        let location = format!("{PROD}/{table}");
         let schema = json!({"type": "struct", "schema-id": 0, "fields": [
             {"id": 1, "name": "id", "required": false, "type": "long"}, {"id": 2, "name": "link", "required": false, "type": "string"}]});
         let mut metadata = json!({
-            "format-version": version as i32, "table-uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1", "location": location,
+            "format-version": version as i32, "table-uuid": uuid_of(table), "location": location,
             "last-updated-ms": 1, "last-column-id": 2, "schema": schema, "schemas": [schema], "current-schema-id": 0,
             "partition-spec": [], "partition-specs": [{"spec-id": 0, "fields": []}], "default-spec-id": 0, "last-partition-id": 999,
             "sort-orders": [{"order-id": 0, "fields": []}], "default-sort-order-id": 0, "properties": {}, "current-snapshot-id": -1,
@@ -50,7 +56,16 @@ impl Lake {
             metadata["next-row-id"] = json!(0);
         }
         let folder = tempfile::tempdir().expect("a folder");
-        Lake { folder, version, metadata, manifests: Vec::new(), sequence_number: 0, commits: 0, log: Vec::new() }
+        Lake {
+            folder,
+            table: table.to_owned(),
+            version,
+            metadata,
+            manifests: Vec::new(),
+            sequence_number: 0,
+            commits: 0,
+            log: Vec::new(),
+        }
     }
 
     /// Where the copy is.
@@ -65,7 +80,7 @@ impl Lake {
 
     /// What a path of the table is, in the metadata's words.
     pub fn path(&self, below: &str) -> String {
-        format!("{PROD}/{TABLE}/{below}")
+        format!("{PROD}/{}/{below}", self.table)
     }
 
     /// Where the copy of a path is.
@@ -177,10 +192,15 @@ impl Lake {
     pub fn save(&mut self) -> PathBuf {
         self.commits += 1;
         let path = self.path(&format!("metadata/{:05}-save.metadata.json", self.commits));
-        self.metadata["metadata-log"] = Value::Array(self.log.clone());
+        self.metadata["metadata-log"] = self.log();
         self.store(&path, self.metadata.to_string().as_bytes());
         self.log.push(json!({"timestamp-ms": self.commits, "metadata-file": path}));
         self.place(&path)
+    }
+
+    /// What the next metadata.json says of those before it.
+    pub fn log(&self) -> Value {
+        Value::Array(self.log.clone())
     }
 
     /// From the place that is gone to where the copy is.
@@ -203,6 +223,15 @@ impl Lake {
     pub async fn relocate(&self, metadata: &Path) -> Result<Report> {
         run(metadata, &self.options()).await
     }
+}
+
+/// The same for the same table.
+fn uuid_of(table: &str) -> String {
+    if table == TABLE {
+        return "9c12d441-03fe-4693-9a96-a0705ddf69c1".to_owned();
+    }
+    let digits = table.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    format!("{:08x}-03fe-4693-9a96-{:012x}", digits >> 32, digits & 0xffff_ffff)
 }
 
 fn push(array: &mut Value, value: Value) {

@@ -4,3 +4,5 @@ mod kill;
 mod lake;
 mod once;
 mod spark_defects;
+
+pub use lake::{Lake, PROD, Tree, added, entry, fields, text};

@@ -1,0 +1,259 @@
+//! Whether a table's metadata tree has arrived: which snapshots lack a file here.
+//!
+//! Files arrive in any order, so every file that a snapshot leads to is looked at: manifest lists, manifests with the lengths that their lists state,
+//! live data and delete files with the sizes that their manifests state. A manifest list has no stated length, and Avro that was cut between two blocks
+//! reads well, so its counts are held against the snapshot's own totals. Snapshots that were proven before are not walked again, nor are the manifests
+//! of the proven list that a new one builds on. Heads of branches and tags come first: where one lacks a file, the rest does not matter.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+use super::io::{Io, Progress};
+use super::limits::FILES_AT_ONCE;
+use super::presence::{PathHash, Presence, hash};
+use super::report::{Examples, Requests};
+use super::{LiveFile, Options, Source, blocking};
+use crate::error::{Kind, Result};
+use crate::format::avro::{self, ManifestFile, Status};
+use crate::format::relocate::{self, ManifestPlaces};
+use crate::storage::{Location, Storage};
+
+/// What is here of a table.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
+    /// The metadata that was looked at.
+    pub metadata: Value,
+    /// What heads of branches and tags lack.
+    pub missing: Examples,
+    /// Other snapshots that lack a file, with what they lack. Not told where a head lacks one.
+    pub incomplete: BTreeMap<i64, Examples>,
+    /// Statistics files, as the metadata spells them, that are not here.
+    pub statistics: BTreeSet<String>,
+    /// What the storage was asked, but for data and delete files.
+    pub requests: Requests,
+    /// Data and delete files that were asked for.
+    pub files: u64,
+}
+
+impl Proof {
+    /// Whether all that branches and tags lead to is here.
+    pub fn heads_are_whole(&self) -> bool {
+        self.missing.count == 0
+    }
+}
+
+/// Proves the table or view whose metadata.json is at `location`. `proven` are snapshots that need not be walked; with `lists_have_settled` a list
+/// whose counts are fewer than its snapshot's totals is believed all the same, for there are writers that miscount.
+pub async fn prove(
+    storage: Arc<Storage>,
+    location: &Location,
+    options: &Options,
+    proven: &HashSet<i64>,
+    lists_have_settled: bool,
+) -> Result<Proof> {
+    let io = Io::new(storage.clone(), Arc::new(Progress::default()), true);
+    let source = Source::read(&io, location, options).await?;
+    if source.is_view() {
+        return Ok(Proof { metadata: source.metadata, requests: io.requests(), ..Proof::default() });
+    }
+    let presence = Presence::new(storage, &source);
+    let mut walk = Walk { io, source, presence, lists_have_settled, manifests: HashMap::new(), files: HashMap::new() };
+    let proof = walk.table(proven).await;
+    let proof = proof.map_err(|e| e.context(format!("looking at {location}")))?;
+    let files = walk.presence.asked();
+    Ok(Proof { requests: walk.io.requests(), metadata: walk.source.metadata, files, ..proof })
+}
+
+/// What a manifest lacks, by where it is; those of proven lists lack nothing.
+type Lacks = Arc<Examples>;
+
+struct Walk {
+    io: Io,
+    source: Source,
+    presence: Presence,
+    lists_have_settled: bool,
+    manifests: HashMap<PathHash, Lacks>,
+    /// Files that were asked for, and whether they are here.
+    files: HashMap<PathHash, bool>,
+}
+
+impl Walk {
+    async fn table(&mut self, proven: &HashSet<i64>) -> Result<Proof> {
+        let places = relocate::manifest_places(&self.source.metadata, self.source.location.as_str())?;
+        let heads = relocate::heads(&self.source.metadata);
+        self.believe(&places, proven).await?;
+        let mut proof = Proof::default();
+        let new = || places.iter().filter(|place| !proven.contains(&place.snapshot_id));
+        for place in new().filter(|place| heads.contains(&place.snapshot_id)) {
+            proof.missing.add_those(self.snapshot(place).await?);
+        }
+        if let Some(id) = heads.iter().find(|id| !places.iter().any(|place| place.snapshot_id == **id)) {
+            proof.missing.add(&format!("snapshot {id}, which a branch or tag leads to"));
+        }
+        if proof.missing.count > 0 {
+            return Ok(proof);
+        }
+        for place in new().filter(|place| !heads.contains(&place.snapshot_id)) {
+            let lacks = self.snapshot(place).await?;
+            if lacks.count > 0 {
+                proof.incomplete.insert(place.snapshot_id, lacks);
+            }
+        }
+        proof.statistics = self.statistics().await?;
+        Ok(proof)
+    }
+
+    /// The manifests of the proven lists that new snapshots build on need not be looked at.
+    async fn believe(&mut self, places: &[ManifestPlaces], proven: &HashSet<i64>) -> Result<()> {
+        let is_proven = |id: &i64| proven.contains(id);
+        let newest = places.iter().rev().map(|place| place.snapshot_id).find(is_proven);
+        let new = places.iter().filter(|place| !is_proven(&place.snapshot_id));
+        let bases: BTreeSet<i64> = new.filter_map(|place| place.parent_id.filter(is_proven).or(newest)).collect();
+        for place in places.iter().filter(|place| bases.contains(&place.snapshot_id)) {
+            let mut manifests = place.manifests.clone();
+            if let Some(list) = &place.list
+                && let Some((name, bytes)) = self.read(list).await?
+            {
+                let named = blocking(move || avro::manifests(&bytes, name.as_str())).await?;
+                manifests.extend(named.into_iter().map(|manifest| manifest.path));
+            }
+            let whole = Lacks::default();
+            self.manifests.extend(manifests.iter().map(|path| (hash(path), whole.clone())));
+        }
+        Ok(())
+    }
+
+    /// What a snapshot lacks.
+    async fn snapshot(&mut self, place: &ManifestPlaces) -> Result<Examples> {
+        let mut lacks = Examples::default();
+        let unread = |path: &String| ManifestFile {
+            path: path.clone(),
+            length_bytes: -1,
+            content: 0,
+            is_encrypted: false,
+            live_files: None,
+        };
+        let mut manifests: Vec<ManifestFile> = place.manifests.iter().map(unread).collect();
+        if let Some(list) = &place.list {
+            match self.list(list, place.snapshot_id).await? {
+                Some(named) => manifests.extend(named),
+                None => lacks.add(&self.shown(list)),
+            }
+        }
+        let new = manifests.iter().filter(|manifest| !self.manifests.contains_key(&hash(&manifest.path)));
+        let new: Vec<ManifestFile> = new.cloned().collect();
+        for some in new.chunks(FILES_AT_ONCE) {
+            let reads: Vec<_> = some.iter().map(|manifest| self.manifest(manifest)).collect();
+            let reads: Vec<_> = stream::iter(reads).buffered(FILES_AT_ONCE).try_collect().await?;
+            for (manifest, files) in some.iter().zip(reads) {
+                let lacks = match files {
+                    Some(files) => self.files(files).await?,
+                    None => {
+                        let mut lacks = Examples::default();
+                        lacks.add(&self.shown(&manifest.path));
+                        lacks
+                    }
+                };
+                self.manifests.insert(hash(&manifest.path), Arc::new(lacks));
+            }
+        }
+        for manifest in &manifests {
+            if let Some(known) = self.manifests.get(&hash(&manifest.path)) {
+                lacks.add_those(Examples::clone(known));
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// The manifests of a list that has arrived.
+    async fn list(&self, list: &str, snapshot_id: i64) -> Result<Option<Vec<ManifestFile>>> {
+        let Some((name, bytes)) = self.read(list).await? else { return Ok(None) };
+        let manifests = match blocking(move || avro::manifests(&bytes, name.as_str())).await {
+            Ok(manifests) => manifests,
+            Err(e) if e.kind() == Kind::Unprocessable && !self.lists_have_settled => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut snapshots = self.source.metadata["snapshots"].as_array().into_iter().flatten();
+        let snapshot = snapshots.find(|snapshot| snapshot["snapshot-id"].as_i64() == Some(snapshot_id));
+        let is_cut = snapshot.is_some_and(|snapshot| is_cut(&manifests, &snapshot["summary"]));
+        Ok((self.lists_have_settled || !is_cut).then_some(manifests))
+    }
+
+    /// The live files of a manifest; `None` if it has not arrived.
+    async fn manifest(&self, manifest: &ManifestFile) -> Result<Option<Vec<(String, Option<u64>)>>> {
+        let Some((name, bytes)) = self.read(&manifest.path).await? else { return Ok(None) };
+        if manifest.length_bytes >= 0 && manifest.length_bytes.unsigned_abs() != bytes.len() as u64 {
+            return Ok(None);
+        }
+        let read = blocking(move || {
+            let mut live = Vec::new();
+            avro::for_each_entry(&bytes, name.as_str(), |entry| {
+                if entry.status != Status::Deleted {
+                    live.push((entry.path.to_owned(), u64::try_from(entry.size_bytes).ok()));
+                }
+                Ok(())
+            })?;
+            Ok(live)
+        });
+        read.await.map(Some)
+    }
+
+    /// What of these is not here; each is asked for once.
+    async fn files(&mut self, files: Vec<(String, Option<u64>)>) -> Result<Examples> {
+        let mut new = Vec::new();
+        for (path, size_bytes) in &files {
+            if self.files.insert(hash(path), true).is_none() {
+                let target = self.source.paths.target(path)?;
+                new.push(LiveFile { source: path.clone(), target, size_bytes: *size_bytes });
+            }
+        }
+        for missing in self.presence.missing(new).await? {
+            self.files.insert(hash(&missing.source), false);
+        }
+        let mut lacks = Examples::default();
+        let missing = files.iter().filter(|(path, _)| self.files.get(&hash(path)) == Some(&false));
+        missing.for_each(|(path, _)| lacks.add(&self.shown(path)));
+        Ok(lacks)
+    }
+
+    /// Statistics files that are not here.
+    async fn statistics(&mut self) -> Result<BTreeSet<String>> {
+        let mut files = Vec::new();
+        for list in ["statistics", "partition-statistics"] {
+            for entry in self.source.metadata[list].as_array().into_iter().flatten() {
+                if let Some(path) = entry["statistics-path"].as_str() {
+                    let (source, target) = (path.to_owned(), self.source.paths.target(path)?);
+                    files.push(LiveFile { source, target, size_bytes: entry["file-size-in-bytes"].as_u64() });
+                }
+            }
+        }
+        Ok(self.presence.missing(files).await?.into_iter().map(|file| file.source).collect())
+    }
+
+    /// A metadata file; `None` where it is not here.
+    async fn read(&self, path: &str) -> Result<Option<(Location, Bytes)>> {
+        let name = self.source.place(path)?;
+        Ok(self.io.read(&name).await?.map(|(bytes, _)| (name, bytes)))
+    }
+
+    /// Where a file should be, for people.
+    fn shown(&self, path: &str) -> String {
+        self.source.paths.target(path).unwrap_or_else(|_| path.to_owned())
+    }
+}
+
+/// Whether a manifest list names fewer files than its snapshot's summary counts: then its end has not arrived.
+fn is_cut(manifests: &[ManifestFile], summary: &Value) -> bool {
+    let total = |key: &str| summary[key].as_str().and_then(|count| count.parse::<i64>().ok());
+    let live = |content: i64| {
+        let of = manifests.iter().filter(|manifest| manifest.content == content);
+        of.map(|manifest| manifest.live_files).sum::<Option<i64>>()
+    };
+    [(0, "total-data-files"), (1, "total-delete-files")]
+        .into_iter()
+        .any(|(content, key)| total(key).zip(live(content)).is_some_and(|(total, live)| live < total))
+}
