@@ -1,6 +1,6 @@
 //! The composition root: a configuration becomes the catalogs' stacks and the server's settings.
 //!
-//! The only file that names adapters, and where the order of the layers is written: authorise, cache, client locations, measure, upstream. An embedded
+//! The only file that names adapters, and where the order of the layers is written: authorise, standby, cache, client locations, measure, upstream. An embedded
 //! catalog makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,18 +9,19 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::catalog::{Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Measure};
+use crate::catalog::{Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Measure, Standby};
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
 use crate::error::{Error, Result};
 use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::model::CatalogName;
+use crate::replica::{Confirm, Names, Replica, ReplicaSettings};
 use crate::storage::{Location, Storage, StoreSettings};
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
 use crate::upstream::embedded::{DatabasePointers, Purges};
-use crate::upstream::pointer::{PointerCatalog, PointerSettings};
+use crate::upstream::pointer::{PointerCatalog, PointerSettings, Pointers};
 use crate::upstream::rest::{OAuth2, RestSettings, RestUpstream, Timeouts, UpstreamAuth};
 
 /// Everything that a server serves, and what works behind it.
@@ -42,7 +43,11 @@ impl App {
         let workers = all.iter().map(|purges| {
             PurgeWorker::new(purges.clone(), all.clone(), self.storage.clone(), self.metrics.clone()).run()
         });
-        workers.collect()
+        let mut jobs: JoinSet<()> = workers.collect();
+        for replica in self.catalogs.values().filter_map(|catalog| catalog.replica.clone()) {
+            jobs.spawn(replica.run());
+        }
+        jobs
     }
 }
 
@@ -56,6 +61,8 @@ pub struct AppCatalog {
     pub passthrough: bool,
     /// A namespace separator beside U+001F, decoded.
     pub separator: Option<String>,
+    /// What publishes replicated tables in it, where it is a standby.
+    pub replica: Option<Replica>,
 }
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
@@ -66,10 +73,13 @@ pub async fn build(config: &Config) -> Result<App> {
     let mut catalogs = BTreeMap::new();
     let share = config.limits.cache_bytes / (config.catalogs.len() as u64).max(1);
     for (name, catalog) in &config.catalogs {
+        let mut standby = None;
         let built = match &catalog.source {
             Source::Embedded(embedded) => {
                 let database = databases.open(embedded).await?;
-                let pointers = DatabasePointers::open(database, name.clone()).await?;
+                let pointers: Arc<dyn Pointers> = Arc::new(DatabasePointers::open(database, name.clone()).await?);
+                let replica = catalog.replica.as_ref().map(|settings| replica(settings, &pointers, &storage));
+                standby = replica.transpose().map_err(|e| e.context(format!("catalog {name}")))?;
                 let warehouse = Location::new(&embedded.warehouse);
                 let settings = PointerSettings {
                     warehouse: warehouse.clone(),
@@ -81,8 +91,7 @@ pub async fn build(config: &Config) -> Result<App> {
                     outcome_lifetime: config.limits.idempotency_lifetime,
                     cache_bytes: share,
                 };
-                let floor: Arc<dyn Catalog> =
-                    Arc::new(PointerCatalog::new(Arc::new(pointers), storage.clone(), settings));
+                let floor: Arc<dyn Catalog> = Arc::new(PointerCatalog::new(pointers, storage.clone(), settings));
                 let floor = Arc::new(Measure::new(floor, metrics.clone()));
                 located(catalog, floor, &storage).map(|stack| (stack, "embedded"))
             }
@@ -91,11 +100,17 @@ pub async fn build(config: &Config) -> Result<App> {
             }
         };
         let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
+        let stack = match (&standby, &catalog.replica) {
+            (Some(replica), Some(settings)) => {
+                Arc::new(Standby::new(stack, replica.clone(), settings.primary.clone())) as Arc<dyn Catalog>
+            }
+            _ => stack,
+        };
         let passthrough = catalog.is_judged_upstream();
         // what the upstream judges is not judged twice
         let stack = if passthrough { stack } else { Arc::new(Authorise::new(stack)) as Arc<dyn Catalog> };
         let separator = catalog.separator();
-        catalogs.insert(name.clone(), AppCatalog { stack, kind, passthrough, separator });
+        catalogs.insert(name.clone(), AppCatalog { stack, kind, passthrough, separator, replica: standby });
     }
     Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect() })
 }
@@ -145,6 +160,24 @@ fn proxy(
         ..CacheSettings::default()
     };
     Ok(Arc::new(Cache::new(floor, cache, metrics.clone())))
+}
+
+/// What publishes replicated tables through `pointers`.
+fn replica(settings: &config::Replica, pointers: &Arc<dyn Pointers>, storage: &Arc<Storage>) -> Result<Replica> {
+    let confirm = if settings.trusts_newest { Confirm::TrustNewest } else { Confirm::Successor };
+    let settings = ReplicaSettings {
+        map: LocationMap::new(settings.map.iter().cloned())?,
+        overlay: Location::new(&settings.overlay),
+        names: Names::new(settings.include.clone(), settings.exclude.clone()),
+        confirm,
+        settle: settings.settle,
+        max_staleness: settings.max_staleness,
+        wait_max: settings.wait,
+        interval: settings.interval,
+        recheck: settings.recheck,
+        properties: exposed(&settings.properties),
+    };
+    Ok(Replica::new(storage.clone(), Arc::new(pointers.clone()), settings))
 }
 
 /// The catalog in the clients' naming of the storage, where they have one of their own.

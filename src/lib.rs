@@ -11,6 +11,7 @@ pub mod error;
 pub mod format;
 pub mod jobs;
 pub mod model;
+pub mod replica;
 pub mod server;
 pub mod storage;
 pub mod table;

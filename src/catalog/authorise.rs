@@ -52,7 +52,7 @@ fn needed(request: &Request) -> Option<Role> {
     }
 }
 
-fn signs_a_read(body: &[u8]) -> bool {
+pub(super) fn signs_a_read(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Sign {
         method: String,

@@ -9,6 +9,7 @@ mod cache;
 mod locations;
 mod marks;
 mod measure;
+mod standby;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -17,3 +18,4 @@ pub use authorise::Authorise;
 pub use cache::{Cache, CacheSettings};
 pub use locations::{ClientLocations, ClientLocationsSettings};
 pub use measure::Measure;
+pub use standby::Standby;

@@ -1,4 +1,4 @@
-//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `config`, `version`.
+//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
@@ -8,6 +8,7 @@ mod doctor;
 mod init;
 mod probe;
 mod relocate;
+mod replica;
 mod serve;
 mod start;
 
@@ -73,6 +74,15 @@ enum Command {
     /// Write a table's metadata anew for another place: every path, all snapshots, without a JVM
     #[command(after_help = relocate::help())]
     Relocate(relocate::RelocateOptions),
+    /// Say what a sync of replicated tables would do
+    #[command(after_help = replica::help("plan"))]
+    Plan(replica::ReplicaOptions),
+    /// Publish the newest whole state of replicated tables, now
+    #[command(after_help = replica::help("sync"))]
+    Sync(replica::ReplicaOptions),
+    /// Say how replicated tables stand: published and newest state, lag, what is missing
+    #[command(after_help = replica::help("status"))]
+    Status(replica::ReplicaOptions),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -197,6 +207,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Init(options) => block_on(init::init(options)),
         Command::Doctor(options) => block_on(doctor::doctor(options.what.config(), options.json)),
         Command::Relocate(options) => block_on(relocate::relocate(options)),
+        Command::Plan(options) => block_on(replica::run(options, replica::What::Plan)),
+        Command::Sync(options) => block_on(replica::run(options, replica::What::Sync)),
+        Command::Status(options) => block_on(replica::run(options, replica::What::Status)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

@@ -7,6 +7,7 @@ mod auth;
 mod check;
 mod problem;
 mod read;
+mod replica;
 pub mod schema;
 mod section;
 #[cfg(test)]
@@ -158,6 +159,8 @@ pub struct Catalog {
     pub client_config: BTreeMap<String, Secret>,
     /// Another naming of the storage for clients.
     pub client_locations: Option<ClientLocations>,
+    /// Replicated storage whose tables are published here: the catalog is a standby.
+    pub replica: Option<Replica>,
     /// How long a table may be answered from the cache without asking; 0 asks always.
     pub max_staleness: Duration,
     /// Advertised to clients, percent-encoded.
@@ -173,6 +176,35 @@ pub struct ClientLocations {
     pub overlay: String,
     /// Where clients' commits are relocated to, in the upstream's naming.
     pub upstream_overlay: Option<String>,
+}
+
+/// Replicated storage that becomes tables of a catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replica {
+    /// Prefixes of the primary's places and of this site's.
+    pub map: Vec<(String, String)>,
+    /// Where relocated metadata is written, outside of the replicated storage.
+    pub overlay: String,
+    /// Who is primary, for people who try to write here.
+    pub primary: Option<String>,
+    /// Patterns of tables; none is all.
+    pub include: Vec<String>,
+    /// Patterns of tables that are left out.
+    pub exclude: Vec<String>,
+    /// Whether the newest metadata file is trusted once it has settled, rather than confirmed by its successor.
+    pub trusts_newest: bool,
+    /// How long a file must have been seen to have settled.
+    pub settle: Duration,
+    /// How old a look may be when a client asks.
+    pub max_staleness: Duration,
+    /// How long a client waits for a look.
+    pub wait: Duration,
+    /// How often all tables are looked at.
+    pub interval: Duration,
+    /// How often what is published is proven anew.
+    pub recheck: Duration,
+    /// Properties of the tables at this site.
+    pub properties: BTreeMap<String, Secret>,
 }
 
 impl Catalog {
@@ -349,6 +381,11 @@ impl Config {
 /// An address as `listen` takes it; the error says what to write instead.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     values::address(text)
+}
+
+/// A duration as keys take it; the error says what to write instead.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    values::duration(text)
 }
 
 impl std::fmt::Debug for Token {

@@ -12,8 +12,8 @@ use super::problem::Problem;
 use super::section::{Reading, Section};
 use super::yaml::Node;
 use super::{
-    Catalog, ClientLocations, Config, Embedded, Environment, Keys, Limits, Log, LogFormat, OAuth2, Source, Storage,
-    Tls, Upstream, UpstreamAuth, auth, values,
+    Catalog, ClientLocations, Config, Embedded, Environment, Keys, Limits, Log, LogFormat, OAuth2, Replica, Source,
+    Storage, Tls, Upstream, UpstreamAuth, auth, replica, values,
 };
 
 /// Reads a checked tree. `None` only if there are problems.
@@ -204,15 +204,31 @@ fn catalog(section: &Section<'_>, source: Source) -> Option<Catalog> {
         section.note("namespace-separator", message);
     }
     Some(Catalog {
-        source,
         client_config: section.texts("client-config"),
         client_locations: match section.child_if_there("client-locations") {
             Some(section) => Some(client_locations(&section)?),
             None => None,
         },
+        replica: replica_of(section, &source)?,
+        source,
         max_staleness: section.duration("max-staleness")?,
         namespace_separator: separator.to_owned(),
     })
+}
+
+/// `None` if something is wrong with it.
+fn replica_of(section: &Section<'_>, source: &Source) -> Option<Option<Replica>> {
+    let Some(child) = section.child_if_there("replica") else { return Some(None) };
+    if matches!(source, Source::Upstream(_)) {
+        child.note("", "needs \"embedded\": tables of a replica are published in a catalog of Lifeboat's own");
+    }
+    if section.has("client-locations") {
+        child.note(
+            "",
+            "and \"client-locations\" exclude each other: the replica's map says where clients find the files",
+        );
+    }
+    replica::replica(&child).map(Some)
 }
 
 fn client_locations(section: &Section<'_>) -> Option<ClientLocations> {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import components
 import engines
+import files
 import golden
 
 TRINO_QUERIES = 4
@@ -15,9 +16,9 @@ METADATA_TABLES = ("files", "all_files", "entries", "all_entries", "manifests", 
 
 
 class Site:
-    """A fresh catalog whose warehouse is a folder, with every engine on it."""
+    """A fresh catalog whose warehouse is a folder, with every engine on it; a standby when there are lines for its `replica`."""
 
-    def __init__(self, name, folder, spark, trino_server):
+    def __init__(self, name, folder, spark, trino_server, replica=None):
         self.name = name
         self.folder = Path(folder)
         self.folder.mkdir(exist_ok=True)
@@ -30,7 +31,9 @@ class Site:
             "    embedded:\n"
             f"      database: sqlite:{self.folder.parent}/{name}.db\n"
             f"      warehouse: file://{self.folder}\n"
+            + "".join(f"    {line}\n" for line in replica or [])
         )
+        self.is_standby = replica is not None
         self.lifeboat = components.Lifeboat("--config", str(config))
         self.spark, self.trino_server = spark, trino_server
 
@@ -40,7 +43,8 @@ class Site:
         connected = [engines.PyIceberg(uri), engines.Spark(self.spark, self.name, uri), engines.Trino(self.trino_server, self.name, uri),
                      engines.DuckDb(uri)]
         self.engines = {engine.name: engine for engine in connected}
-        self.engines["pyiceberg"].create_namespace(golden.NAMESPACE)
+        if not self.is_standby:
+            self.engines["pyiceberg"].create_namespace(golden.NAMESPACE)
         self.namespace_uri = f"{uri}/v1/{self.lifeboat.prefix}/namespaces/{golden.NAMESPACE}"
         return self
 
@@ -121,3 +125,33 @@ def read_as_json(spark, relations, columns="*"):
         return {name: sorted(json for of, json in found if of == at) for at, name in enumerate(relations)}
     except Exception:  # Spark's own, and ours for Java's
         return {name: attempt(lambda: [json for _, json in spark.execute(text)]) for name, text in zip(relations, texts)}
+
+
+# --- Before and after. ----------------------------------------------------------------------------
+
+
+@dataclass
+class Before:
+    """A golden table at its old place: where its metadata is, its files, and what the engines read."""
+
+    location: str
+    tree: files.Tree
+    rows: dict
+    metadata_tables: dict
+
+
+def read_at_its_old_place(site, name):
+    table = site.table(name)
+    golden.TABLES[name].make(table)
+    asked = [engine for engine in site.engines.values() if golden.TABLES[name].unreadable.get(engine.name) != golden.ENDS_THE_PROCESS]
+    rows = {engine.name: read_rows(engine, table) for engine in asked}
+    return Before(table.rest()["metadata-location"], table.tree(), rows, read_metadata_tables(table))
+
+
+def check_rows(was, engine, table):
+    """An engine reads in every version of a table that is there what it read, as far as it could. Returns the versions."""
+    found = read_rows(engine, table)
+    for version, rows in found.items():
+        if not isinstance(was[version], Unreadable):
+            assert rows == was[version], f"{engine.name} reads {table.name} at {version}"
+    return found.keys()

@@ -11,20 +11,10 @@ import files
 import golden
 import pytest
 from relocation import Comparison, Move, relocate, run
-from sites import METADATA_TABLES, Site, Unreadable, read_metadata_tables, read_rows
+from sites import METADATA_TABLES, Site, Unreadable, check_rows, read_at_its_old_place, read_metadata_tables
 
 TABLES = [name for name, table in golden.TABLES.items() if not table.refused]
 REFUSED = [name for name, table in golden.TABLES.items() if table.refused]
-
-
-@dataclass
-class Before:
-    """A golden table at its old place: where its metadata is, its files, and what the engines read."""
-
-    location: str
-    tree: files.Tree
-    rows: dict
-    metadata_tables: dict
 
 
 @dataclass
@@ -82,14 +72,6 @@ class Moved:
         return After(told, table, comparison)
 
 
-def read_at_its_old_place(site, name):
-    table = site.table(name)
-    golden.TABLES[name].make(table)
-    asked = [engine for engine in site.engines.values() if golden.TABLES[name].unreadable.get(engine.name) != golden.ENDS_THE_PROCESS]
-    rows = {engine.name: read_rows(engine, table) for engine in asked}
-    return Before(table.rest()["metadata-location"], table.tree(), rows, read_metadata_tables(table))
-
-
 @pytest.fixture(scope="module")
 def moved(request, tmp_path_factory, spark, trino_server):
     """The tables that are asked for, at their new place."""
@@ -137,15 +119,6 @@ def test_an_engine_reads_what_it_read(moved, name, engine_name):
     refused = {version: rows.reason for version, rows in was.items() if isinstance(rows, Unreadable)}
     assert bool(refused) == bool(reason) and all(reason in told for told in refused.values()), f"{engine_name} at the old place: {refused}"
     assert check_rows(was, moved.site.engines[engine_name], after.table) == was.keys()
-
-
-def check_rows(was, engine, table):
-    """An engine reads in every version of a table that is there what it read, as far as it could. Returns the versions."""
-    found = read_rows(engine, table)
-    for version, rows in found.items():
-        if not isinstance(was[version], Unreadable):
-            assert rows == was[version], f"{engine.name} reads {table.name} at {version}"
-    return found.keys()
 
 
 @pytest.mark.parametrize("name", TABLES)

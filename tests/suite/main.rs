@@ -7,4 +7,5 @@ mod harbour;
 mod kill;
 mod oracle;
 mod relocation;
+mod replica;
 mod server;

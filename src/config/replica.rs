@@ -1,0 +1,55 @@
+//! The section `replica` of a catalog.
+
+use crate::format::location::LocationMap;
+use crate::storage::Location;
+
+use super::Replica;
+use super::section::Section;
+
+pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
+    let pairs = section.list("map");
+    let pair = |pair: &Section<'_>| Some((pair.text("from")?.to_owned(), pair.text("to")?.to_owned()));
+    let map: Vec<(String, String)> = pairs.iter().filter_map(pair).collect();
+    if pairs.is_empty() && section.has("map") {
+        section
+            .note("map", "names no pair: write at least one, such as \"- { from: s3://prod/lake, to: s3://dr/lake }\"");
+    } else if let Err(error) = LocationMap::new(map.iter().cloned()) {
+        section.note("map", error.message());
+    }
+    let overlay = section.text("overlay").map(|text| text.trim_end_matches('/').to_owned());
+    if let Some(overlay) = &overlay {
+        check_overlay(section, overlay, &map);
+    }
+    let list = |name: &str| {
+        let patterns = section.text(name).unwrap_or_default().split(',').map(str::trim);
+        patterns.filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect()
+    };
+    Some(Replica {
+        map,
+        overlay: overlay?,
+        primary: section.text("primary").map(str::to_owned),
+        include: list("include"),
+        exclude: list("exclude"),
+        trusts_newest: section.text("confirm")? == "trust-newest",
+        settle: section.duration("settle")?,
+        max_staleness: section.duration("max-staleness")?,
+        wait: section.duration("wait")?,
+        interval: section.duration("interval")?,
+        recheck: section.duration("recheck")?,
+        properties: section.texts("properties"),
+    })
+}
+
+/// A replicated place is somebody else's: what is written there would be deleted by their next run.
+fn check_overlay(section: &Section<'_>, overlay: &str, map: &[(String, String)]) {
+    let location = Location::new(overlay);
+    if let Err(error) = location.check() {
+        section.note("overlay", error.message());
+    }
+    if let Some((_, to)) = map.iter().find(|(_, to)| location.leads_into(&Location::new(to))) {
+        section.note(
+            "overlay",
+            format!("{overlay} lies in {to}, which is replicated: name a place outside of it, for the replicator may delete there"),
+        );
+    }
+}

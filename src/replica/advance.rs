@@ -1,0 +1,413 @@
+//! One table moves on: its newest believed and complete state is relocated and published.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::SiteCatalog;
+use super::confirm::{Candidate, candidates};
+use super::discover::{Folder, MetadataFile, metadata_folder, newer_files};
+use super::published::{self, Published};
+use super::settings::{Confirm, ReplicaSettings};
+use super::status::{Action, Missing, State, TableStatus, Version};
+use crate::error::{Error, Kind, Result};
+use crate::format::location::LocationMap;
+use crate::format::relocate::{Selection, is_view};
+use crate::storage::{Location, Storage};
+use crate::table::relocate::{self, Options, Proof, ReadFrom, Relocated};
+use crate::upstream::pointer::unpack;
+
+/// The largest metadata.json.
+const METADATA_BYTES_MAX: u64 = relocate::limits::FILE_BYTES_MAX;
+/// Candidates that are tried in one look.
+const TRIES_MAX: usize = 8;
+/// Files of the newest number that are read for their logs.
+const NEWEST_READ_MAX: usize = 4;
+/// Metadata files whose first sight is remembered for one table.
+const SEEN_MAX: usize = 1_000;
+
+/// What a table's looks have in common.
+pub(super) struct Advance<'r> {
+    pub(super) storage: &'r Arc<Storage>,
+    pub(super) site: &'r dyn SiteCatalog,
+    pub(super) settings: &'r ReplicaSettings,
+    pub(super) folder: &'r Folder,
+    /// Nothing is written.
+    pub(super) is_plan: bool,
+}
+
+/// What is remembered of a table between looks; without it only more is asked.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// What the metadata folder said when the last look found nothing left to do.
+    stamp: Option<String>,
+    published: Option<Arc<Published>>,
+    /// When metadata files were first seen, by name.
+    seen: HashMap<String, Instant>,
+    /// Examples of what candidates lacked, by name.
+    lacked: HashMap<String, Missing>,
+    /// When all of what is published was last found to be here.
+    proven_at: Option<Instant>,
+    /// Files of what is published are gone, so that it proves nothing of what builds on it.
+    is_void: bool,
+}
+
+/// The newest files that can be read.
+#[derive(Default)]
+struct Newest {
+    readable: Vec<MetadataFile>,
+    /// The names in their logs.
+    named: HashSet<String>,
+    is_view: bool,
+}
+
+/// The end of one try.
+enum Tried {
+    /// It is published now.
+    Published,
+    /// It has not arrived.
+    Lacks(Missing),
+}
+
+impl Advance<'_> {
+    /// Looks at the table once, and moves it on as far as it goes.
+    pub(super) async fn look(&self, memory: &mut Memory) -> TableStatus {
+        let mut status = TableStatus::new(self.folder.ident.clone(), self.folder.location.to_string());
+        let looked = self.look_at(memory, &mut status).await;
+        if let Err(error) = looked {
+            memory.stamp = None;
+            let is_passing = error.kind().is_retryable() || error.kind() == Kind::CommitFailed;
+            // what is gone is not served, whatever else is the matter
+            if status.state != State::Broken {
+                status.state = if is_passing { State::Behind } else { State::Blocked };
+            }
+            status.reason = Some(error.told());
+        }
+        if let Some(published) = &memory.published {
+            status.metadata_location = Some(published.pointer.metadata_location.to_string());
+            status.published = Some(published.version.clone());
+            status.is_confirmed = published.is_confirmed;
+            status.left_out.clone_from(&published.left_out);
+            let newest = status.newest.get_or_insert_with(|| published.version.clone());
+            status.lag_ms = (newest.updated_ms - published.version.updated_ms).max(0);
+        }
+        status
+    }
+
+    async fn look_at(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<()> {
+        self.recall(memory).await?;
+        if let Some(published) = memory.published.clone()
+            && memory.proven_at.is_none_or(|at| at.elapsed() >= self.settings.recheck)
+            && !self.recheck(memory, &published, status).await?
+        {
+            memory.stamp = None;
+        }
+        let folder = metadata_folder(&self.folder.location);
+        // before the files are looked at: what comes meanwhile changes it, and is looked at next time
+        let stamp = self.storage.folder_stamp(&folder).await?;
+        if stamp.is_some() && stamp == memory.stamp && status.state != State::Broken {
+            status.state = State::Level;
+            return Ok(());
+        }
+        let may_rest = self.advance(memory, status).await?;
+        memory.stamp = if may_rest { stamp } else { None };
+        Ok(())
+    }
+
+    /// What the catalog has under the name. Anything that we did not publish blocks the table.
+    async fn recall(&self, memory: &mut Memory) -> Result<()> {
+        let Some(pointer) = self.site.published(&self.folder.ident).await? else {
+            memory.published = None;
+            return Ok(());
+        };
+        if memory.published.as_ref().is_some_and(|known| known.pointer == pointer) {
+            return Ok(());
+        }
+        memory.published = None;
+        if !pointer.metadata_location.leads_into(&self.settings.overlay) {
+            let message = format!(
+                "{} in this catalog is another one's table: its metadata is {}; drop it or rename it (without purge), or exclude it from the replica",
+                self.folder.ident, pointer.metadata_location
+            );
+            return Err(Error::new(Kind::AlreadyExists, message));
+        }
+        let metadata = self.read(&pointer.metadata_location).await?;
+        memory.published = Some(Arc::new(Published::read(pointer, &metadata)?));
+        Ok(())
+    }
+
+    /// Tries the newer states, newest first. True when there is nothing to do before another file arrives.
+    async fn advance(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<bool> {
+        let current = memory.published.as_ref().map(|published| published.source.clone());
+        let mut found = newer_files(self.storage, &self.folder.location, current.as_ref()).await?;
+        found.sort();
+        self.see(memory, &found);
+        let Newest { readable, named, is_view } = self.newest(&found, status).await?;
+        // a view's file has no log of those before it
+        let trusts = self.settings.confirm == Confirm::TrustNewest || is_view;
+        let trusted = |file: &MetadataFile| {
+            let seen = memory.seen.get(&file.name);
+            trusts && (self.is_plan || seen.is_some_and(|at| at.elapsed() >= self.settings.settle))
+        };
+        let choices = candidates(&found, &readable, &named, trusted);
+        let is_newest = |choice: &Candidate| choices.first() == Some(choice);
+        let mut refused = None;
+        for choice in choices.iter().take(TRIES_MAX) {
+            match self.attempt(memory, choice, status).await {
+                Ok(Tried::Published) => {
+                    status.state = if is_newest(choice) { State::Level } else { State::Behind };
+                    status.reason = refused.map(|error: Error| error.told());
+                    let is_last = found.last().is_none_or(|last| last.version == choice.file.version);
+                    return Ok(is_newest(choice) && (is_last || !trusts));
+                }
+                Ok(Tried::Lacks(missing)) if is_newest(choice) => status.missing = missing,
+                Ok(Tried::Lacks(_)) => {}
+                // an older state may do
+                Err(error) if error.kind() == Kind::Unprocessable => drop(refused.get_or_insert(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        if status.state == State::Broken {
+            return Ok(false);
+        }
+        status.state = match (&memory.published, choices.is_empty()) {
+            (Some(_), true) => State::Level,
+            (Some(_), false) => State::Behind,
+            (None, _) => State::Waiting,
+        };
+        if choices.is_empty() && !found.is_empty() {
+            status.reason = Some("its newest metadata file is not confirmed by a newer one yet".to_owned());
+        } else if found.is_empty() && memory.published.is_none() {
+            status.reason = Some("it has no metadata file yet".to_owned());
+        }
+        Ok(choices.is_empty() && (found.is_empty() || !trusts))
+    }
+
+    fn see(&self, memory: &mut Memory, found: &[MetadataFile]) {
+        memory.seen.retain(|name, _| found.iter().any(|file| file.name == *name));
+        memory.lacked.retain(|name, _| found.iter().any(|file| file.name == *name));
+        for file in found.iter().rev().take(SEEN_MAX) {
+            memory.seen.entry(file.name.clone()).or_insert_with(Instant::now);
+        }
+    }
+
+    /// The newest files that can be read, and the names in their logs.
+    async fn newest(&self, found: &[MetadataFile], status: &mut TableStatus) -> Result<Newest> {
+        let mut newest = Newest::default();
+        let mut files = found.iter().rev().peekable();
+        while let Some(version) = files.peek().map(|file| file.version) {
+            let of_version: Vec<_> = std::iter::from_fn(|| files.next_if(|file| file.version == version)).collect();
+            for file in of_version.into_iter().take(NEWEST_READ_MAX) {
+                // half of a file, or one that has gone: an older one must do
+                let Ok(metadata) = self.read(&self.place(file)).await else { continue };
+                let log = metadata["metadata-log"].as_array().into_iter().flatten();
+                let names = log.filter_map(|entry| entry["metadata-file"].as_str()?.rsplit('/').next());
+                newest.named.extend(names.map(str::to_owned));
+                newest.is_view |= is_view(&metadata);
+                if status.newest.is_none() {
+                    status.newest = Some(Version::of(file, &metadata));
+                }
+                newest.readable.push(file.clone());
+            }
+            if !newest.readable.is_empty() {
+                break;
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Publishes one state if it has arrived.
+    async fn attempt(&self, memory: &mut Memory, choice: &Candidate, status: &mut TableStatus) -> Result<Tried> {
+        let source = self.place(&choice.file);
+        if let Some(lacked) = memory.lacked.get(&choice.file.name)
+            && self.still_lacks(lacked).await?
+        {
+            return Ok(Tried::Lacks(lacked.clone()));
+        }
+        let base = memory.published.clone();
+        let same_map = base.clone().filter(|base| base.map == self.settings.map.signature());
+        let believed = same_map.as_ref().filter(|_| !memory.is_void);
+        let proven = believed.map(|base| base.snapshots.clone()).unwrap_or_default();
+        let has_settled = memory.seen.get(&choice.file.name).is_some_and(|at| at.elapsed() >= self.settings.settle);
+        let mut options = self.options(choice);
+        let proof = match relocate::prove(self.storage.clone(), &source, &options, &proven, has_settled).await {
+            Ok(proof) => proof,
+            // it is being written, or went before it was read
+            Err(e) if !has_settled && matches!(e.kind(), Kind::Unprocessable | Kind::NotFound | Kind::Unavailable) => {
+                return Ok(Tried::Lacks(Missing { count: 1, examples: vec![source.to_string()] }));
+            }
+            Err(e) => return Err(e),
+        };
+        status.files_asked += proof.files;
+        self.check(&proof, base.as_deref(), choice)?;
+        if !proof.heads_are_whole() {
+            let missing = Missing::from(proof.missing);
+            memory.lacked.insert(choice.file.name.clone(), missing.clone());
+            return Ok(Tried::Lacks(missing));
+        }
+        status.action = if base.is_some() { Action::Advance } else { Action::Create };
+        if self.is_plan {
+            return Ok(Tried::Published);
+        }
+        select(&mut options, &proof);
+        options.base = same_map.map(|base| base.pointer.metadata_location.clone());
+        let relocated = relocate::relocate_tree(self.storage.clone(), &source, &options).await?;
+        self.publish(memory, relocated, &choice.file.name).await?;
+        // files may go while they are looked at; what is proven is what is still here afterwards
+        (memory.proven_at, memory.is_void) = (None, false);
+        Ok(Tried::Published)
+    }
+
+    async fn publish(&self, memory: &mut Memory, relocated: Relocated, source: &str) -> Result<()> {
+        let pointer = published::pointer_to(&relocated.target, relocated.location)?;
+        let from = memory.published.as_ref().map(|published| published.pointer.clone());
+        if from.as_ref() != Some(&pointer) {
+            self.site.publish(&self.folder.ident, from.as_ref(), pointer.clone()).await?;
+            let table = self.folder.ident.to_string();
+            tracing::info!(table.name = table, metadata.file = source, "published a state of a replicated table");
+        }
+        memory.published = Some(Arc::new(Published::read(pointer, &relocated.target)?));
+        Ok(())
+    }
+
+    /// Whether a state may take the place of what is published.
+    fn check(&self, proof: &Proof, base: Option<&Published>, choice: &Candidate) -> Result<()> {
+        let (file, metadata) = (&choice.file.name, &proof.metadata);
+        let own = metadata["location"].as_str().unwrap_or_default();
+        let here = Location::new(self.settings.map.map(own)?);
+        if !(here.leads_into(&self.folder.location) && self.folder.location.leads_into(&here)) {
+            let message = format!(
+                "{file} says that its table lies at {own}, which is {here} here, and it was found in {}: add a pair to the replica's map, or exclude the table",
+                self.folder.location
+            );
+            return Err(Error::new(Kind::Unprocessable, message));
+        }
+        let Some(base) = base else { return Ok(()) };
+        let kept = published::kept(metadata);
+        if kept != base.pointer.kept {
+            return Err(Error::new(
+                Kind::Unprocessable,
+                format!("{file} is no longer of the same kind as what is published"),
+            ));
+        }
+        if published::uuid(metadata) != base.pointer.uuid {
+            // another table in the same place: only when it is certain that it came later
+            return match choice.is_confirmed {
+                true => Ok(()),
+                false => {
+                    Err(Error::new(Kind::Unprocessable, format!("{file} is another table's, and not confirmed yet")))
+                }
+            };
+        }
+        let (sequence, updated) =
+            (published::sequence_number(metadata), metadata["last-updated-ms"].as_i64().unwrap_or(0));
+        if sequence < base.sequence_number || updated < base.version.updated_ms {
+            let message =
+                format!("{file} is older than what is published ({}), though its number is higher", base.source.name);
+            return Err(Error::new(Kind::Unprocessable, message));
+        }
+        Ok(())
+    }
+
+    /// Looks whether all that is published is still here. Snapshots that lost a file are left out from now on; false when a head did.
+    async fn recheck(&self, memory: &mut Memory, published: &Published, status: &mut TableStatus) -> Result<bool> {
+        let mut options = self.plain_options()?;
+        let location = &published.pointer.metadata_location;
+        let none = HashSet::new();
+        let proof = relocate::prove(self.storage.clone(), location, &options, &none, true).await?;
+        memory.is_void = !proof.heads_are_whole();
+        if memory.is_void {
+            status.state = State::Broken;
+            status.missing = Missing::from(proof.missing);
+            status.reason =
+                Some("files of what is published are gone, and nothing newer has arrived wholly".to_owned());
+            return Ok(false);
+        }
+        memory.proven_at = Some(Instant::now());
+        status.files_asked += proof.files;
+        if proof.incomplete.is_empty() {
+            self.take_in(memory, published, status).await?;
+            return Ok(true);
+        }
+        status.action = Action::Prune;
+        if self.is_plan {
+            return Ok(true);
+        }
+        select(&mut options, &proof);
+        options.base = Some(location.clone());
+        let relocated = relocate::relocate_tree(self.storage.clone(), location, &options).await?;
+        self.publish(memory, relocated, &published.source.name).await?;
+        Ok(true)
+    }
+
+    /// Snapshots that were left out are taken in once their files are here.
+    async fn take_in(&self, memory: &mut Memory, published: &Published, status: &mut TableStatus) -> Result<()> {
+        let choice = Candidate { file: published.source.clone(), is_confirmed: published.is_confirmed };
+        if published.left_out.is_empty() || self.storage.look(&self.place(&choice.file)).await?.is_none() {
+            return Ok(());
+        }
+        let proven_at = memory.proven_at;
+        self.attempt(memory, &choice, status).await?;
+        memory.proven_at = proven_at;
+        Ok(())
+    }
+
+    async fn still_lacks(&self, missing: &Missing) -> Result<bool> {
+        // one that is there may be there in half; the whole is looked at then
+        for example in &missing.examples {
+            let location = Location::new(example);
+            if location.check().is_ok() && self.storage.look(&location).await?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn options(&self, choice: &Candidate) -> Options {
+        let mut properties = self.settings.properties.clone();
+        let map = self.settings.map.signature();
+        properties.extend(published::properties(&self.place(&choice.file), choice.is_confirmed, &map));
+        Options {
+            into: Some(self.settings.overlay.clone()),
+            read: Some(ReadFrom::Target),
+            properties,
+            ..Options::new(self.settings.map.clone())
+        }
+    }
+
+    /// For what is published already, in which every path is this site's.
+    fn plain_options(&self) -> Result<Options> {
+        let nothing: [(&str, &str); 0] = [];
+        Ok(Options {
+            into: Some(self.settings.overlay.clone()),
+            read: Some(ReadFrom::Source),
+            ..Options::new(LocationMap::new(nothing)?)
+        })
+    }
+
+    fn place(&self, file: &MetadataFile) -> Location {
+        metadata_folder(&self.folder.location).join(&file.name)
+    }
+
+    async fn read(&self, location: &Location) -> Result<Value> {
+        let raw = self.storage.read(location, METADATA_BYTES_MAX).await?;
+        let text = unpack(raw, location)?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::new(Kind::Unprocessable, format!("cannot read {location} as metadata: {e}")))
+    }
+}
+
+/// Takes along what is whole of a proven state.
+fn select(options: &mut Options, proof: &Proof) {
+    if proof.incomplete.is_empty() && proof.statistics.is_empty() {
+        return;
+    }
+    options.properties.extend([published::left_out(proof.incomplete.keys().copied())]);
+    let snapshots = proof.incomplete.keys().copied().collect();
+    options.selection = Selection::Without { snapshots, statistics: proof.statistics.clone() };
+}

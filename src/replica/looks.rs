@@ -1,0 +1,266 @@
+//! Who looks when: on demand within a bounded time, by hand, and in the background.
+//!
+//! A table is looked at by one at a time; whoever asks meanwhile waits for that look, and not longer than is allowed. A look that a client does not wait
+//! for goes on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use super::advance::{Advance, Memory};
+use super::discover::{self, Folder};
+use super::status::{State, TableStatus};
+use super::{ReplicaSettings, SiteCatalog};
+use crate::error::{Error, Kind, Result};
+use crate::model::Ident;
+use crate::storage::{Location, Storage};
+
+/// Tables that are looked at at once.
+const TABLES_AT_ONCE: usize = 32;
+
+/// One catalog's replica.
+#[derive(Clone)]
+pub struct Replica(Arc<Shared>);
+
+struct Shared {
+    storage: Arc<Storage>,
+    site: Arc<dyn SiteCatalog>,
+    settings: ReplicaSettings,
+    tables: Mutex<BTreeMap<Ident, Arc<Table>>>,
+    /// When the folders were last looked at, and whose turn that is.
+    discovered: Arc<Turn<Option<Instant>>>,
+}
+
+/// A table of the replica.
+struct Table {
+    folder: Folder,
+    turn: Arc<Turn<Memory>>,
+    last: Mutex<Option<(Instant, TableStatus)>>,
+    /// Another folder that says the same name.
+    rival: Option<Location>,
+}
+
+impl Table {
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, TableStatus)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_fresh(&self, max_staleness: Duration) -> bool {
+        self.last().as_ref().is_some_and(|(at, _)| at.elapsed() < max_staleness)
+    }
+}
+
+impl Replica {
+    /// A replica that publishes into `site`.
+    pub fn new(storage: Arc<Storage>, site: Arc<dyn SiteCatalog>, settings: ReplicaSettings) -> Replica {
+        Replica(Arc::new(Shared { storage, site, settings, tables: Mutex::default(), discovered: Arc::default() }))
+    }
+
+    /// Sees to it that a table's last look is not older than allowed, if that can be done in time. [`Kind::Unavailable`] for a table that must not be
+    /// served.
+    pub async fn refresh(&self, ident: &Ident) -> Result<()> {
+        let began = Instant::now();
+        if self.0.table(ident).is_none() {
+            self.discover(self.0.settings.wait_max).await;
+        }
+        let Some(table) = self.0.table(ident) else { return Ok(()) };
+        if !table.is_fresh(self.0.settings.max_staleness) {
+            let left = self.0.settings.wait_max.saturating_sub(began.elapsed());
+            self.0.look_within(&table, left).await;
+        }
+        match table.last().as_ref() {
+            Some((_, status)) if status.state == State::Broken => {
+                let missing = status.missing.examples.first().map(String::as_str).unwrap_or_default();
+                let message = format!(
+                    "{ident} is not whole at this site: {} files are gone, such as {missing}",
+                    status.missing.count
+                );
+                Err(Error::new(Kind::Unavailable, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for what tables there are.
+    pub async fn refresh_names(&self) {
+        let began = Instant::now();
+        self.discover(self.0.settings.wait_max).await;
+        let new: Vec<_> = self.0.all().into_iter().filter(|table| table.last().is_none()).collect();
+        let left = self.0.settings.wait_max.saturating_sub(began.elapsed());
+        let shared = self.0.clone();
+        let looks = tokio::spawn(async move {
+            stream::iter(new)
+                .for_each_concurrent(TABLES_AT_ONCE, |table| shared.clone().look(table, Duration::MAX))
+                .await;
+        });
+        let _ = timeout(left, looks).await;
+    }
+
+    /// Looks at these tables, or at all, now. Fails when the storage cannot be looked through.
+    pub async fn sync(&self, wanted: &[Ident]) -> Result<Vec<TableStatus>> {
+        let (tables, shared) = (self.wanted(wanted).await?, &self.0);
+        // collected, so that the compiler sees that the whole may move between threads
+        let looks: Vec<_> = tables.iter().map(|table| shared.clone().look(table.clone(), Duration::ZERO)).collect();
+        stream::iter(looks).buffer_unordered(TABLES_AT_ONCE).collect::<Vec<()>>().await;
+        Ok(tables.iter().filter_map(|table| self.0.status(table)).collect())
+    }
+
+    /// What [`Replica::sync`] would do; nothing is written.
+    pub async fn plan(&self, wanted: &[Ident]) -> Result<Vec<TableStatus>> {
+        let (tables, shared) = (self.wanted(wanted).await?, &self.0);
+        let looks: Vec<_> = tables.into_iter().map(|table| shared.clone().plan(table)).collect();
+        let mut statuses: Vec<TableStatus> = stream::iter(looks).buffer_unordered(TABLES_AT_ONCE).collect().await;
+        statuses.sort_by(|a, b| a.table.cmp(&b.table));
+        Ok(statuses)
+    }
+
+    async fn wanted(&self, wanted: &[Ident]) -> Result<Vec<Arc<Table>>> {
+        let turn = self.0.discovered.clone().lock_owned().await;
+        self.0.clone().discover(turn, Duration::ZERO).await?;
+        if let Some(missing) = wanted.iter().find(|ident| self.0.table(ident).is_none()) {
+            return Err(Error::new(Kind::NoSuchTable, format!("the replicated storage has no table {missing}")));
+        }
+        let is_wanted = |table: &Arc<Table>| wanted.is_empty() || wanted.contains(&table.folder.ident);
+        Ok(self.0.all().into_iter().filter(is_wanted).collect())
+    }
+
+    /// How all tables stand as of their last looks.
+    pub fn statuses(&self) -> Vec<TableStatus> {
+        self.0.all().iter().filter_map(|table| self.0.status(table)).collect()
+    }
+
+    /// Looks at all tables again and again.
+    pub async fn run(self) {
+        loop {
+            if let Err(error) = self.sync(&[]).await {
+                tracing::warn!(error = %error, "the replicated storage cannot be looked through");
+            }
+            tokio::time::sleep(self.0.settings.interval).await;
+        }
+    }
+
+    async fn discover(&self, wait_max: Duration) {
+        let shared = self.0.clone();
+        let looked = match shared.discovered.clone().try_lock_owned() {
+            Ok(turn) => {
+                let max_staleness = shared.settings.max_staleness;
+                let look = tokio::spawn(shared.discover(turn, max_staleness));
+                timeout(wait_max, look).await.ok().and_then(Result::ok)
+            }
+            // somebody looks already
+            Err(_) => timeout(wait_max, shared.discovered.lock()).await.ok().map(|_| Ok(())),
+        };
+        if let Some(Err(error)) = looked {
+            tracing::warn!(error = %error, "the replicated storage cannot be looked through");
+        }
+    }
+}
+
+impl Shared {
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<Ident, Arc<Table>>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self, ident: &Ident) -> Option<Arc<Table>> {
+        self.tables().get(ident).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Table>> {
+        self.tables().values().cloned().collect()
+    }
+
+    fn status(&self, table: &Table) -> Option<TableStatus> {
+        table.last().as_ref().map(|(_, status)| status.clone())
+    }
+
+    /// Looks which tables there are, unless that was done not long ago.
+    async fn discover(
+        self: Arc<Self>,
+        mut turn: OwnedMutexGuard<Option<Instant>>,
+        max_staleness: Duration,
+    ) -> Result<()> {
+        if turn.is_some_and(|at| at.elapsed() < max_staleness) {
+            return Ok(());
+        }
+        let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
+        let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
+        let found = discover::folders(&self.storage, &roots, &known).await?;
+        let mut tables = self.tables();
+        let mut seen: BTreeMap<Ident, Folder> = BTreeMap::new();
+        for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
+            let ident = folder.ident.clone();
+            let rival = seen.insert(ident.clone(), folder.clone()).map(|other| other.location);
+            let is_known =
+                tables.get(&ident).is_some_and(|t| t.folder == folder && t.rival.is_none() && rival.is_none());
+            if !is_known && !tables.get(&ident).is_some_and(|t| t.rival.is_some() && rival.is_some()) {
+                let table = Table { folder, turn: Arc::default(), last: Mutex::default(), rival };
+                tables.insert(ident, Arc::new(table));
+            }
+        }
+        drop(tables);
+        *turn = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Looks at a table, unless that was done not long ago.
+    async fn look(self: Arc<Self>, table: Arc<Table>, max_staleness: Duration) {
+        let turn = table.turn.clone().lock_owned().await;
+        self.look_in_turn(table, turn, max_staleness).await;
+    }
+
+    async fn look_in_turn(
+        self: Arc<Self>,
+        table: Arc<Table>,
+        mut turn: OwnedMutexGuard<Memory>,
+        max_staleness: Duration,
+    ) {
+        if table.is_fresh(max_staleness) {
+            return;
+        }
+        let began = Instant::now();
+        let status = self.look_once(&table, &mut turn, false).await;
+        if let Some(reason) = status.reason.as_ref().filter(|_| status.state == State::Blocked) {
+            tracing::warn!(table.name = %table.folder.ident, reason, "a replicated table is blocked");
+        }
+        *table.last() = Some((began, status));
+    }
+
+    /// A look that writes nothing, and trusts what is there as if it had settled.
+    async fn plan(self: Arc<Self>, table: Arc<Table>) -> TableStatus {
+        self.look_once(&table, &mut Memory::default(), true).await
+    }
+
+    async fn look_once(&self, table: &Table, memory: &mut Memory, is_plan: bool) -> TableStatus {
+        if let Some(rival) = &table.rival {
+            return clash(&table.folder, rival);
+        }
+        let (storage, site, settings) = (&self.storage, self.site.as_ref(), &self.settings);
+        Advance { storage, site, settings, folder: &table.folder, is_plan }.look(memory).await
+    }
+
+    /// A look that is waited for only so long; it goes on all the same.
+    async fn look_within(self: &Arc<Self>, table: &Arc<Table>, wait_max: Duration) {
+        match table.turn.clone().try_lock_owned() {
+            Ok(turn) => {
+                let look = self.clone().look_in_turn(table.clone(), turn, self.settings.max_staleness);
+                let _ = timeout(wait_max, tokio::spawn(look)).await;
+            }
+            Err(_) => drop(timeout(wait_max, table.turn.lock()).await),
+        }
+    }
+}
+
+/// Two folders that say one name: nobody here can tell which of them is the table's.
+fn clash(folder: &Folder, rival: &Location) -> TableStatus {
+    let mut status = TableStatus::new(folder.ident.clone(), folder.location.to_string());
+    status.state = State::Blocked;
+    status.reason = Some(format!(
+        "{} and {rival} both say that they are {}: exclude the name, or remove the one that is left of a dropped table",
+        folder.location, folder.ident
+    ));
+    status
+}

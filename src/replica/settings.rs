@@ -1,0 +1,42 @@
+//! What a replica is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Names;
+use crate::format::location::LocationMap;
+use crate::storage::Location;
+
+/// Which metadata file is believed to be the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// One that a newer file names in its log, so the replica follows one commit behind.
+    Successor,
+    /// The newest, once it is the only one of its number and has been there for the settle time.
+    TrustNewest,
+}
+
+/// What a replica is told.
+#[derive(Debug, Clone)]
+pub struct ReplicaSettings {
+    /// From the primary's places to this site's. The replicated storage is below its targets.
+    pub map: LocationMap,
+    /// Where relocated metadata is written: outside of the replicated storage.
+    pub overlay: Location,
+    /// Which tables.
+    pub names: Names,
+    /// Which metadata file is believed.
+    pub confirm: Confirm,
+    /// How long a file must have been seen before it counts as settled.
+    pub settle: Duration,
+    /// How old a look may be when a client asks.
+    pub max_staleness: Duration,
+    /// How long a client waits for a look.
+    pub wait_max: Duration,
+    /// How often all tables are looked at without being asked for.
+    pub interval: Duration,
+    /// How often what is published is proven anew.
+    pub recheck: Duration,
+    /// Properties that tables have at this site, whatever they have at the primary.
+    pub properties: BTreeMap<String, String>,
+}

@@ -1,0 +1,49 @@
+//! The port to this site's catalog, as far as a replica writes into it.
+//!
+//! What must hold: a pointer moves only from where it was seen, so that what somebody else published meanwhile is never replaced.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::{Kind, Result};
+use crate::model::{Ident, Namespace};
+use crate::upstream::pointer::{Change, Pointer, Pointers, Properties};
+
+/// This site's catalog.
+#[async_trait]
+pub trait SiteCatalog: Send + Sync {
+    /// What is published under a name.
+    async fn published(&self, ident: &Ident) -> Result<Option<Pointer>>;
+
+    /// Publishes `to` where `from` was; [`Kind::CommitFailed`] or [`Kind::AlreadyExists`] if something else is there by now.
+    async fn publish(&self, ident: &Ident, from: Option<&Pointer>, to: Pointer) -> Result<()>;
+}
+
+#[async_trait]
+impl SiteCatalog for Arc<dyn Pointers> {
+    async fn published(&self, ident: &Ident) -> Result<Option<Pointer>> {
+        self.get(ident).await
+    }
+
+    async fn publish(&self, ident: &Ident, from: Option<&Pointer>, to: Pointer) -> Result<()> {
+        let Some(from) = from else {
+            make_namespace(self.as_ref(), &ident.namespace).await?;
+            return self.apply(&[Change::Create { ident: ident.clone(), pointer: to }], None).await;
+        };
+        let from = from.metadata_location.clone();
+        self.apply(&[Change::Swap { ident: ident.clone(), from, to }], None).await
+    }
+}
+
+async fn make_namespace(pointers: &dyn Pointers, namespace: &Namespace) -> Result<()> {
+    if pointers.namespace(namespace).await?.is_some() {
+        return Ok(());
+    }
+    let make = Change::CreateNamespace { namespace: namespace.clone(), properties: Properties::new() };
+    match pointers.apply(&[make], None).await {
+        // another server was quicker
+        Err(e) if matches!(e.kind(), Kind::AlreadyExists | Kind::CommitFailed) => Ok(()),
+        other => other,
+    }
+}

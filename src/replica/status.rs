@@ -1,0 +1,140 @@
+//! How a replica's tables stand, for people, scripts and metrics.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::discover::MetadataFile;
+use crate::model::Ident;
+use crate::table::relocate::Examples;
+
+/// How a table stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The newest state that is known and believed is published.
+    Level,
+    /// A newer state is known, and has not arrived wholly.
+    Behind,
+    /// No state has arrived wholly yet, so nothing is published.
+    Waiting,
+    /// What is published lost a file, and nothing newer is whole: the table is not served.
+    Broken,
+    /// Somebody must do something; what is published stays.
+    Blocked,
+}
+
+/// What a look does, or would do if it was only planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Nothing: the table stays as it is.
+    None,
+    /// Publishes its first state.
+    Create,
+    /// Publishes a newer state.
+    Advance,
+    /// Leaves snapshots out that lost files.
+    Prune,
+}
+
+/// One state of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Version {
+    /// Its metadata file in the replicated storage.
+    pub metadata_file: String,
+    /// The number in that name.
+    pub version: u64,
+    /// Its current snapshot.
+    pub snapshot_id: Option<i64>,
+    /// When it was made at the primary, since 1970.
+    pub updated_ms: i64,
+}
+
+impl Version {
+    pub(super) fn of(file: &MetadataFile, metadata: &Value) -> Version {
+        Version {
+            metadata_file: file.name.clone(),
+            version: file.version,
+            snapshot_id: metadata["current-snapshot-id"].as_i64().filter(|id| *id >= 0),
+            updated_ms: metadata["last-updated-ms"].as_i64().unwrap_or(0),
+        }
+    }
+}
+
+/// Files that have not arrived.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// How many.
+    pub count: u64,
+    /// A few of them.
+    pub examples: Vec<String>,
+}
+
+impl From<Examples> for Missing {
+    fn from(examples: Examples) -> Self {
+        Missing { count: examples.count, examples: examples.examples }
+    }
+}
+
+/// How one table stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TableStatus {
+    /// Its name.
+    #[serde(serialize_with = "as_text")]
+    pub table: Ident,
+    /// Its folder in the replicated storage.
+    pub folder: String,
+    /// How it stands.
+    pub state: State,
+    /// What is published.
+    pub published: Option<Version>,
+    /// Where that is.
+    pub metadata_location: Option<String>,
+    /// The newest state that is known here.
+    pub newest: Option<Version>,
+    /// Whether what is published was named by a newer file; else it was trusted.
+    pub is_confirmed: bool,
+    /// How long what is published was made before the newest.
+    pub lag_ms: i64,
+    /// What the newest lacks.
+    pub missing: Missing,
+    /// Snapshots that are left out of what is published, since they lack files.
+    pub left_out: Vec<i64>,
+    /// What the look did.
+    pub action: Action,
+    /// Data and delete files that it asked for.
+    pub files_asked: u64,
+    /// What is the matter, and what to do.
+    pub reason: Option<String>,
+}
+
+impl TableStatus {
+    pub(super) fn new(table: Ident, folder: String) -> TableStatus {
+        TableStatus {
+            table,
+            folder,
+            state: State::Waiting,
+            published: None,
+            metadata_location: None,
+            newest: None,
+            is_confirmed: true,
+            lag_ms: 0,
+            missing: Missing::default(),
+            left_out: Vec::new(),
+            action: Action::None,
+            files_asked: 0,
+            reason: None,
+        }
+    }
+
+    /// Whether it is as new as can be.
+    pub fn is_level(&self) -> bool {
+        self.state == State::Level
+    }
+}
+
+fn as_text<S: serde::Serializer>(ident: &Ident, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(ident)
+}

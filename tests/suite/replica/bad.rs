@@ -1,0 +1,121 @@
+//! What is wrong with one table is said of that table, and all others go on.
+
+use std::fs;
+
+use lifeboat::error::Kind;
+use lifeboat::model::{Namespace, Operation};
+use lifeboat::replica::{State, TableStatus};
+use lifeboat::upstream::Target;
+
+use super::primary::{Primary, Replicator, files};
+use super::standby::{Standby, ident};
+
+/// Believes at once what has arrived.
+const TRUSTING: &str = "      confirm: trust-newest\n      settle: 0s\n      max-staleness: 0s\n      wait: 60s\n";
+
+fn arrive(standby: &Standby, primary: &Primary) {
+    Replicator::new(1, false).finish(&primary.files(), &standby.arrivals().join(&primary.folder));
+}
+
+fn table(folder: &str) -> Primary {
+    let mut primary = Primary::new(folder, 7);
+    primary.append();
+    primary.commit();
+    primary
+}
+
+fn of<'s>(statuses: &'s [TableStatus], name: &str) -> &'s TableStatus {
+    statuses.iter().find(|status| status.table.to_string() == name).unwrap_or_else(|| panic!("{name} is not there"))
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_table_does_not_stop_the_others() {
+    let standby = Standby::start(TRUSTING).await;
+    let (good, moved, odd) = (table("sales/good"), table("sales/moved"), table("sales/odd"));
+    for primary in [&good, &moved, &odd] {
+        arrive(&standby, primary);
+    }
+    // a table whose metadata says that it lies elsewhere
+    fs::rename(standby.arrivals().join("sales/moved"), standby.arrivals().join("sales/stranger")).expect("moved");
+    // metadata of a version that nobody knows
+    let file = standby.arrivals().join("sales/odd/metadata/00001-save.metadata.json");
+    let text = fs::read_to_string(&file).expect("metadata").replace("\"format-version\":2", "\"format-version\":99");
+    fs::write(&file, text).expect("written");
+    let statuses = standby.sync().await;
+    assert_eq!(of(&statuses, "sales.good").state, State::Level);
+    let stranger = of(&statuses, "sales.stranger");
+    assert_eq!(stranger.state, State::Blocked);
+    assert!(stranger.reason.as_deref().is_some_and(|reason| reason.contains("add a pair to the replica's map")));
+    let odd = of(&statuses, "sales.odd");
+    assert_eq!(odd.state, State::Blocked);
+    assert!(odd.reason.as_deref().is_some_and(|reason| reason.contains("format version 99")), "{:?}", odd.reason);
+    standby.load(&ident("sales/good")).await.expect("served");
+    assert_eq!(standby.load(&ident("sales/odd")).await.expect_err("not there").kind(), Kind::NoSuchTable);
+}
+
+#[tokio::test]
+async fn half_a_table_waits_and_is_told_with_what_it_lacks() {
+    let standby = Standby::start(TRUSTING).await;
+    let primary = table("sales/orders");
+    arrive(&standby, &primary);
+    let data = standby.arrivals().join("sales/orders/data");
+    let file = fs::read_dir(&data).expect("files").flatten().next().expect("one").path();
+    let whole = fs::read(&file).expect("its bytes");
+    fs::write(&file, &whole[..3]).expect("cut");
+    let statuses = standby.sync().await;
+    let status = of(&statuses, "sales.orders");
+    assert_eq!((status.state, status.missing.count), (State::Waiting, 1), "{status:?}");
+    assert_eq!(status.missing.examples, [file.to_string_lossy()]);
+    fs::write(&file, &whole).expect("whole");
+    assert_eq!(of(&standby.sync().await, "sales.orders").state, State::Level);
+}
+
+#[tokio::test]
+async fn another_ones_table_of_the_same_name_is_left_alone() {
+    let standby = Standby::start(TRUSTING).await;
+    let primary = table("sales/orders");
+    arrive(&standby, &primary);
+    assert_eq!(of(&standby.sync().await, "sales.orders").state, State::Level);
+    let served = standby.load(&ident("sales/orders")).await.expect("served");
+    // the same catalog under another overlay: what is published there is not this replica's
+    let standby = standby.restart_with_overlay(TRUSTING, "overlay-2").await;
+    let statuses = standby.sync().await;
+    let status = of(&statuses, "sales.orders");
+    assert_eq!(status.state, State::Blocked);
+    assert!(status.reason.as_deref().is_some_and(|reason| reason.contains("another one's table")), "{status:?}");
+    assert_eq!(
+        standby.load(&ident("sales/orders")).await.expect("served")["metadata-location"],
+        served["metadata-location"]
+    );
+}
+
+#[tokio::test]
+async fn nothing_that_a_client_says_changes_a_standby() {
+    let standby = Standby::start(&format!("{TRUSTING}      primary: https://prod.example/catalog\n")).await;
+    let primary = table("sales/orders");
+    arrive(&standby, &primary);
+    let before = standby.load(&ident("sales/orders")).await.expect("served");
+    let (arrivals, overlay) = (files(&standby.arrivals()), files(&standby.folder.path().join("overlay")));
+    let namespace = Target::Namespace(Namespace::new(vec!["sales".into()]).expect("valid"));
+    let object = Target::Object(ident("sales/orders"));
+    for (operation, target, body) in [
+        (Operation::UpdateTable, object.clone(), r#"{"requirements":[],"updates":[]}"#),
+        (Operation::DropTable, object.clone(), ""),
+        (Operation::UnregisterTable, object.clone(), ""),
+        (Operation::RenameTable, Target::Catalog, "{}"),
+        (Operation::CommitTransaction, Target::Catalog, "{}"),
+        (Operation::CreateTable, namespace.clone(), "{}"),
+        (Operation::RegisterTable, namespace.clone(), "{}"),
+        (Operation::DropNamespace, namespace.clone(), ""),
+        (Operation::SignRequest, object, r#"{"method":"PUT"}"#),
+    ] {
+        let error = standby.ask(operation, target, body).await.expect_err(operation.name());
+        assert_eq!(error.kind(), Kind::Forbidden, "{}", operation.name());
+        assert!(error.message().contains("write at https://prod.example/catalog"), "{}", error.message());
+    }
+    let tables = standby.ask(Operation::ListTables, namespace, "").await.expect("listed");
+    assert_eq!(tables["identifiers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(before["metadata"]["properties"]["gc.enabled"], "false");
+    assert_eq!(standby.load(&ident("sales/orders")).await.expect("served"), before);
+    assert_eq!((files(&standby.arrivals()), files(&standby.folder.path().join("overlay"))), (arrivals, overlay));
+}

@@ -1,0 +1,6 @@
+//! Replicated storage becomes tables: a primary whose files arrive late, in halves and in any order, and a standby that is asked all the time.
+
+mod bad;
+mod chaos;
+mod primary;
+mod standby;
