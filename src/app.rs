@@ -78,7 +78,8 @@ pub async fn build(config: &Config) -> Result<App> {
             Source::Embedded(embedded) => {
                 let database = databases.open(embedded).await?;
                 let pointers: Arc<dyn Pointers> = Arc::new(DatabasePointers::open(database, name.clone()).await?);
-                let replica = catalog.replica.as_ref().map(|settings| replica(settings, &pointers, &storage));
+                let replica =
+                    catalog.replica.as_ref().map(|settings| replica(name, settings, &pointers, (&metrics, &storage)));
                 standby = replica.transpose().map_err(|e| e.context(format!("catalog {name}")))?;
                 let warehouse = Location::new(&embedded.warehouse);
                 let settings = PointerSettings {
@@ -163,9 +164,15 @@ fn proxy(
 }
 
 /// What publishes replicated tables through `pointers`.
-fn replica(settings: &config::Replica, pointers: &Arc<dyn Pointers>, storage: &Arc<Storage>) -> Result<Replica> {
+fn replica(
+    catalog: &CatalogName,
+    settings: &config::Replica,
+    pointers: &Arc<dyn Pointers>,
+    (metrics, storage): (&Metrics, &Arc<Storage>),
+) -> Result<Replica> {
     let confirm = if settings.trusts_newest { Confirm::TrustNewest } else { Confirm::Successor };
     let settings = ReplicaSettings {
+        catalog: catalog.clone(),
         map: LocationMap::new(settings.map.iter().cloned())?,
         overlay: Location::new(&settings.overlay),
         names: Names::new(settings.include.clone(), settings.exclude.clone()),
@@ -177,7 +184,7 @@ fn replica(settings: &config::Replica, pointers: &Arc<dyn Pointers>, storage: &A
         recheck: settings.recheck,
         properties: exposed(&settings.properties),
     };
-    Ok(Replica::new(storage.clone(), Arc::new(pointers.clone()), settings))
+    Ok(Replica::new(storage.clone(), Arc::new(pointers.clone()), settings, metrics.clone()))
 }
 
 /// The catalog in the clients' naming of the storage, where they have one of their own.

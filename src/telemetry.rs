@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -148,6 +148,12 @@ struct OutcomeLabels {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabels {
+    catalog: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CatalogLabels {
     catalog: String,
 }
@@ -177,6 +183,9 @@ struct Series {
     purge_jobs: Family<OutcomeLabels, Counter>,
     purge_files: Family<CatalogLabels, Counter>,
     reloads: Family<OperationLabels, Counter>,
+    replica_tables: Family<StateLabels, Gauge<i64, AtomicI64>>,
+    replica_lag_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
+    replica_published: Family<CatalogLabels, Counter>,
 }
 
 /// Every metric of this process.
@@ -210,6 +219,9 @@ impl Metrics {
             purge_jobs: Family::default(),
             purge_files: Family::default(),
             reloads: Family::default(),
+            replica_tables: Family::default(),
+            replica_lag_seconds: Family::default(),
+            replica_published: Family::default(),
         };
         series.register();
         Metrics(Arc::new(series))
@@ -261,6 +273,22 @@ impl Metrics {
         self.0.reloads.get_or_create(&OperationLabels { operation }).inc();
     }
 
+    /// How many of a replica's tables stand so.
+    pub fn replica_tables(&self, catalog: &CatalogName, state: &'static str, count: usize) {
+        let labels = StateLabels { catalog: catalog.to_string(), state };
+        self.0.replica_tables.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How far the table that is furthest behind is behind its newest known state.
+    pub fn replica_lag(&self, catalog: &CatalogName, lag_seconds: f64) {
+        self.0.replica_lag_seconds.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).set(lag_seconds);
+    }
+
+    /// A state of a replicated table was published.
+    pub fn replica_published(&self, catalog: &CatalogName) {
+        self.0.replica_published.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc();
+    }
+
     /// Everything in the text format of OpenMetrics.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -288,6 +316,14 @@ impl Series {
         to.register_with_unit("upstream", "Time of one exchange with an upstream", Unit::Seconds, latency);
         to.register("cache_lookups", "Looks into the cache of answers", self.cache_lookups.clone());
         to.register("commits", "Commits by how they ended", self.commits.clone());
+        to.register("replica_tables", "Replicated tables by how they stand", self.replica_tables.clone());
+        let lag = self.replica_lag_seconds.clone();
+        to.register_with_unit("replica_lag", "How far the table furthest behind is behind", Unit::Seconds, lag);
+        to.register(
+            "replica_published",
+            "States of replicated tables that were published",
+            self.replica_published.clone(),
+        );
         to.register("purge_jobs", "Purge jobs by how they ended", self.purge_jobs.clone());
         to.register("purge_files", "Files deleted by purge jobs", self.purge_files.clone());
         to.register("reloads", "Reloads of tokens and certificates", self.reloads.clone());
@@ -309,11 +345,17 @@ mod tests {
         metrics.commit(&catalog, CommitOutcome::Conflict);
         metrics.purge(&catalog, true, 7);
         metrics.reload("tokens");
+        metrics.replica_tables(&catalog, "behind", 3);
+        metrics.replica_lag(&catalog, 1.5);
+        metrics.replica_published(&catalog);
         let text = metrics.encode();
         for line in [
             r#"lifeboat_requests_total{catalog="main",operation="loadTable",code="200"} 1"#,
             r#"lifeboat_request_seconds_count{operation="loadTable"} 1"#,
             r#"lifeboat_requests_in_flight 0"#,
+            r#"lifeboat_replica_tables{catalog="main",state="behind"} 3"#,
+            r#"lifeboat_replica_lag_seconds{catalog="main"} 1.5"#,
+            r#"lifeboat_replica_published_total{catalog="main"} 1"#,
             r#"lifeboat_upstream_seconds_count{catalog="main",operation="loadTable"} 1"#,
             r#"lifeboat_cache_lookups_total{catalog="main",result="hit"} 1"#,
             r#"lifeboat_commits_total{catalog="main",outcome="conflict"} 1"#,

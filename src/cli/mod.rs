@@ -35,7 +35,7 @@ const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 the work failed, 2 the co
     name = "lifeboat",
     version,
     about = "An Iceberg REST catalog that stands in front of the catalog you have, and is one by itself",
-    after_help = "Begin with:\n  lifeboat demo                          a catalog with something in it, to look around\n  \
+    after_help = "Begin with:\n  lifeboat demo                          two sites with something in them, to look around\n  \
                   lifeboat serve --data ./lake          a catalog of its own in a folder\n  \
                   lifeboat init https://catalog.example  a configuration for the catalog you have"
 )]
@@ -46,7 +46,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve a catalog with a few small tables in it, and say how each engine reaches it
+    /// Serve two sites: a primary with a few small tables in it, a standby that follows, and say how each engine reaches them
     #[command(after_help = format!(
         "Examples:\n  lifeboat demo\n  lifeboat demo --listen 127.0.0.1:9000 --data ./harbour\n\n{EXIT_CODES}"
     ))]

@@ -41,6 +41,7 @@ pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str
             separator: catalog.separator,
             kind: catalog.kind,
             passthrough: catalog.passthrough,
+            replica: catalog.replica,
         };
         (name, served)
     });

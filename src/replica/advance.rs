@@ -17,7 +17,7 @@ use crate::format::location::LocationMap;
 use crate::format::relocate::{Selection, is_view};
 use crate::storage::{Location, Storage};
 use crate::table::relocate::{self, Options, Proof, ReadFrom, Relocated};
-use crate::upstream::pointer::unpack;
+use crate::upstream::pointer::{Pointer, unpack};
 
 /// The largest metadata.json.
 const METADATA_BYTES_MAX: u64 = relocate::limits::FILE_BYTES_MAX;
@@ -267,12 +267,27 @@ impl Advance<'_> {
         let pointer = published::pointer_to(&relocated.target, relocated.location)?;
         let from = memory.published.as_ref().map(|published| published.pointer.clone());
         if from.as_ref() != Some(&pointer) {
-            self.site.publish(&self.folder.ident, from.as_ref(), pointer.clone()).await?;
+            let done = self.site.publish(&self.folder.ident, from.as_ref(), pointer.clone()).await;
+            self.is_there(done, &pointer).await?;
             let table = self.folder.ident.to_string();
             tracing::info!(table.name = table, metadata.file = source, "published a state of a replicated table");
         }
         memory.published = Some(Arc::new(Published::read(pointer, &relocated.target)?));
         Ok(())
+    }
+
+    /// Another server may have been quicker with the same state; with another one, the next look begins from that.
+    async fn is_there(&self, done: Result<()>, pointer: &Pointer) -> Result<()> {
+        match done {
+            Err(e) if matches!(e.kind(), Kind::AlreadyExists | Kind::CommitFailed) => {
+                if self.site.published(&self.folder.ident).await?.as_ref() == Some(pointer) {
+                    return Ok(());
+                }
+                let message = "something else was published meanwhile; it is looked at again";
+                Err(Error::commit_failed(message).with_source(e))
+            }
+            other => other,
+        }
     }
 
     /// Whether a state may take the place of what is published.

@@ -13,11 +13,12 @@ use tokio::time::timeout;
 
 use super::advance::{Advance, Memory};
 use super::discover::{self, Folder};
-use super::status::{State, TableStatus};
+use super::status::{Action, State, TableStatus};
 use super::{ReplicaSettings, SiteCatalog};
 use crate::error::{Error, Kind, Result};
 use crate::model::Ident;
 use crate::storage::{Location, Storage};
+use crate::telemetry::Metrics;
 
 /// Tables that are looked at at once.
 const TABLES_AT_ONCE: usize = 32;
@@ -30,6 +31,7 @@ struct Shared {
     storage: Arc<Storage>,
     site: Arc<dyn SiteCatalog>,
     settings: ReplicaSettings,
+    metrics: Metrics,
     tables: Mutex<BTreeMap<Ident, Arc<Table>>>,
     /// When the folders were last looked at, and whose turn that is.
     discovered: Arc<Turn<Option<Instant>>>,
@@ -56,8 +58,14 @@ impl Table {
 
 impl Replica {
     /// A replica that publishes into `site`.
-    pub fn new(storage: Arc<Storage>, site: Arc<dyn SiteCatalog>, settings: ReplicaSettings) -> Replica {
-        Replica(Arc::new(Shared { storage, site, settings, tables: Mutex::default(), discovered: Arc::default() }))
+    pub fn new(
+        storage: Arc<Storage>,
+        site: Arc<dyn SiteCatalog>,
+        settings: ReplicaSettings,
+        metrics: Metrics,
+    ) -> Replica {
+        let (tables, discovered) = (Mutex::default(), Arc::default());
+        Replica(Arc::new(Shared { storage, site, settings, metrics, tables, discovered }))
     }
 
     /// Sees to it that a table's last look is not older than allowed, if that can be done in time. [`Kind::Unavailable`] for a table that must not be
@@ -106,6 +114,7 @@ impl Replica {
         // collected, so that the compiler sees that the whole may move between threads
         let looks: Vec<_> = tables.iter().map(|table| shared.clone().look(table.clone(), Duration::ZERO)).collect();
         stream::iter(looks).buffer_unordered(TABLES_AT_ONCE).collect::<Vec<()>>().await;
+        self.measure();
         Ok(tables.iter().filter_map(|table| self.0.status(table)).collect())
     }
 
@@ -141,6 +150,16 @@ impl Replica {
             }
             tokio::time::sleep(self.0.settings.interval).await;
         }
+    }
+
+    fn measure(&self) {
+        let (statuses, Shared { metrics, settings, .. }) = (self.statuses(), &*self.0);
+        for state in State::ALL {
+            let count = statuses.iter().filter(|status| status.state == state).count();
+            metrics.replica_tables(&settings.catalog, state.word(), count);
+        }
+        let lag_ms = statuses.iter().map(|status| status.lag_ms).max().unwrap_or(0);
+        metrics.replica_lag(&settings.catalog, lag_ms as f64 / 1000.0);
     }
 
     async fn discover(&self, wait_max: Duration) {
@@ -223,6 +242,9 @@ impl Shared {
         }
         let began = Instant::now();
         let status = self.look_once(&table, &mut turn, false).await;
+        if status.action != Action::None {
+            self.metrics.replica_published(&self.settings.catalog);
+        }
         if let Some(reason) = status.reason.as_ref().filter(|_| status.state == State::Blocked) {
             tracing::warn!(table.name = %table.folder.ident, reason, "a replicated table is blocked");
         }

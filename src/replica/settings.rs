@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Names;
 use crate::format::location::LocationMap;
+use crate::model::CatalogName;
 use crate::storage::Location;
 
 /// Which metadata file is believed to be the newest.
@@ -19,6 +20,8 @@ pub enum Confirm {
 /// What a replica is told.
 #[derive(Debug, Clone)]
 pub struct ReplicaSettings {
+    /// The catalog in which it publishes.
+    pub catalog: CatalogName,
     /// From the primary's places to this site's. The replicated storage is below its targets.
     pub map: LocationMap,
     /// Where relocated metadata is written: outside of the replicated storage.

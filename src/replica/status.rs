@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::discover::MetadataFile;
 use crate::model::Ident;
 use crate::table::relocate::Examples;
 
 /// How a table stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// The newest state that is known and believed is published.
@@ -24,7 +25,7 @@ pub enum State {
 }
 
 /// What a look does, or would do if it was only planned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Nothing: the table stays as it is.
@@ -38,7 +39,7 @@ pub enum Action {
 }
 
 /// One state of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Version {
     /// Its metadata file in the replicated storage.
@@ -63,7 +64,7 @@ impl Version {
 }
 
 /// Files that have not arrived.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Missing {
     /// How many.
     pub count: u64,
@@ -78,11 +79,12 @@ impl From<Examples> for Missing {
 }
 
 /// How one table stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct TableStatus {
     /// Its name.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub table: Ident,
     /// Its folder in the replicated storage.
     pub folder: String,
@@ -108,6 +110,22 @@ pub struct TableStatus {
     pub files_asked: u64,
     /// What is the matter, and what to do.
     pub reason: Option<String>,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [State; 5] = [State::Level, State::Behind, State::Waiting, State::Broken, State::Blocked];
+
+    /// In a word, for metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Level => "level",
+            State::Behind => "behind",
+            State::Waiting => "waiting",
+            State::Broken => "broken",
+            State::Blocked => "blocked",
+        }
+    }
 }
 
 impl TableStatus {

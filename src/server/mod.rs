@@ -14,6 +14,7 @@ mod iceberg;
 mod listen;
 mod reload;
 mod relocations;
+mod replicas;
 mod service;
 mod settings;
 mod tls;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use crate::error::{Error, Result};
 use crate::jobs::RelocationJobs;
 use crate::model::{CatalogName, Principal};
+use crate::replica::Replica;
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
 
@@ -57,6 +59,8 @@ pub struct ServedCatalog {
     pub kind: &'static str,
     /// Whether callers bring tokens of the upstream, which judges them; otherwise they bring tokens of ours.
     pub passthrough: bool,
+    /// What publishes replicated tables in it, where it is a standby.
+    pub replica: Option<Replica>,
 }
 
 /// Everything to be served.
@@ -153,7 +157,11 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         ids: RequestIds::new(),
         stops: AtomicBool::new(false),
     });
-    let router = health::routes().merge(admin::routes()).merge(relocations::routes()).fallback(health::nothing_here);
+    let router = health::routes()
+        .merge(admin::routes())
+        .merge(relocations::routes())
+        .merge(replicas::routes())
+        .fallback(health::nothing_here);
     let router = router.method_not_allowed_fallback(health::wrong_method).with_state(server.clone());
     Ok(Arc::new(Front { server, router }))
 }

@@ -11,7 +11,7 @@ import files
 import golden
 import pytest
 from relocation import Comparison, Move, relocate, run
-from sites import METADATA_TABLES, Site, Unreadable, check_rows, read_at_its_old_place, read_metadata_tables
+from sites import METADATA_TABLES, Site, Unreadable, check_rows, read_at_its_old_place, read_metadata_tables, read_rows
 
 TABLES = [name for name, table in golden.TABLES.items() if not table.refused]
 REFUSED = [name for name, table in golden.TABLES.items() if table.refused]

@@ -26,14 +26,14 @@ class Pair:
 
     def __init__(self, root, spark, trino_server):
         old, self.copy = root / "prod", root / "dr"
-        with Site("prod", old, spark, trino_server) as site:
+        with Site("primary", old, spark, trino_server) as site:
             self.before = {name: read_at_its_old_place(site, name) for name in TABLES}
         old.rename(self.copy)
         pairs = Move.of_folder(old, self.copy).pairs
         lines = ["replica:", "  map:", *(f"    - {{ from: '{source}', to: '{target}' }}" for source, target in pairs),
                  f"  overlay: file://{root}/overlay", "  confirm: trust-newest", "  settle: 0s", "  max-staleness: 0s", "  wait: 60s"]
-        self.standby = Site("standby", root / "own", spark, trino_server, lines)
-        self.config = root / "standby.yaml"
+        self.standby = Site("follower", root / "own", spark, trino_server, lines)
+        self.config = root / "follower.yaml"
 
     def files(self):
         return {path: path.stat().st_size for path in self.copy.rglob("*") if path.is_file()}

@@ -4,11 +4,14 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
 use crate::hammer::audit;
 
+/// How long files may take to arrive at the standby.
+const ARRIVAL_MAX: Duration = Duration::from_secs(60);
 /// The last line of the welcome.
 const LAST_LINE: &str = "Serving until Ctrl-C.";
 
@@ -41,10 +44,15 @@ impl Demo {
     }
 
     async fn load(&self, path: &str) -> Json {
-        let uri = format!("{}/v1/main/namespaces/harbour/{path}", self.uri);
-        let answer = reqwest::get(&uri).await.expect("it answers");
-        assert!(answer.status().is_success(), "{uri}: {}", answer.status());
-        answer.json().await.expect("JSON")
+        let answer = ask(&self.uri, path).await;
+        answer.unwrap_or_else(|status| panic!("{path}: {status}"))
+    }
+
+    /// Where the standby says that it is.
+    fn standby(&self) -> String {
+        let line =
+            self.welcome.iter().find_map(|line| line.strip_prefix("The standby is ready at ")).expect("a standby");
+        line.split_once(": ").expect("what it does").0.to_owned()
     }
 
     /// Ctrl-C; whether it ended well.
@@ -60,6 +68,11 @@ impl Drop for Demo {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+async fn ask(uri: &str, path: &str) -> Result<Json, reqwest::StatusCode> {
+    let answer = reqwest::get(format!("{uri}/v1/main/namespaces/harbour/{path}")).await.expect("it answers");
+    if answer.status().is_success() { Ok(answer.json().await.expect("JSON")) } else { Err(answer.status()) }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -87,6 +100,27 @@ async fn the_demonstration_holds_what_it_says_and_leaves_nothing_behind() {
     assert_eq!(entries(temporary.path()).len(), 1);
     assert!(demo.stop());
     assert_eq!(entries(temporary.path()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn the_standby_of_the_demonstration_has_its_tables_and_takes_no_writes() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let temporary = tempfile::tempdir().expect("a folder");
+    let demo = Demo::start(temporary.path(), &[]);
+    let (standby, began) = (demo.standby(), Instant::now());
+    for path in ["tables/ships", "tables/voyages", "tables/cargo", "views/voyages_by_ship"] {
+        let there = demo.load(path).await["metadata"].take();
+        let arrived = |here: &Json| here["metadata"]["current-snapshot-id"] == there["current-snapshot-id"];
+        // its files arrive by and by
+        while !ask(&standby, path).await.is_ok_and(|here| arrived(&here)) {
+            assert!(began.elapsed() < ARRIVAL_MAX, "{path} has not arrived");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let client = reqwest::Client::new();
+    let drop = client.delete(format!("{standby}/v1/main/namespaces/harbour/tables/ships")).send().await;
+    assert_eq!(drop.expect("it answers").status(), 403);
+    assert!(demo.stop());
 }
 
 #[tokio::test]

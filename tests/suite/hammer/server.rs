@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Leaves nothing behind.
-    async fn remove(&self) {
+    pub async fn remove(&self) {
         if let Store::Postgres(database) = self {
             database.run("DROP DATABASE").await;
         }
@@ -71,7 +71,7 @@ impl Database {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut server).await.expect("databases may be made");
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         let (address, _) = self.server.rsplit_once('/').expect("a URL with a database");
         format!("{address}/{}", self.name)
     }

@@ -2,5 +2,6 @@
 
 mod bad;
 mod chaos;
+mod crash;
 mod primary;
 mod standby;

@@ -17,23 +17,33 @@ use crate::relocation::PROD;
 
 /// One site.
 pub struct Standby {
-    pub folder: tempfile::TempDir,
+    pub folder: Arc<tempfile::TempDir>,
     app: App,
 }
 
 impl Standby {
     /// With further lines for the section `replica`.
     pub async fn start(lines: &str) -> Standby {
-        let folder = tempfile::tempdir().expect("a folder");
-        let app = build(folder.path(), lines, "overlay").await;
-        Standby { folder, app }
+        Self::open(tempfile::tempdir().expect("a folder"), lines, None).await
+    }
+
+    /// In a folder in which files have arrived, on SQLite or another database.
+    pub async fn open(folder: tempfile::TempDir, lines: &str, database: Option<&str>) -> Standby {
+        let app = build(&yaml(folder.path(), lines, "overlay", database)).await;
+        Standby { folder: Arc::new(folder), app }
+    }
+
+    /// A second server of the same site.
+    pub async fn beside(&self, lines: &str, database: &str) -> Standby {
+        let app = build(&yaml(self.folder.path(), lines, "overlay", Some(database))).await;
+        Standby { folder: self.folder.clone(), app }
     }
 
     /// The same site with another overlay.
     pub async fn restart_with_overlay(self, lines: &str, overlay: &str) -> Standby {
         let Standby { folder, app } = self;
         drop(app);
-        let app = build(folder.path(), lines, overlay).await;
+        let app = build(&yaml(folder.path(), lines, overlay, None)).await;
         Standby { folder, app }
     }
 
@@ -48,7 +58,7 @@ impl Standby {
                 }
             }
         }
-        let app = build(folder.path(), lines, "overlay").await;
+        let app = build(&yaml(folder.path(), lines, "overlay", None)).await;
         Standby { folder, app }
     }
 
@@ -85,18 +95,28 @@ impl Standby {
         Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
+    /// The table in a folder, which is served.
+    pub async fn load_of(&self, folder: &str) -> Value {
+        self.load(&ident(folder)).await.expect("served")
+    }
+
     pub async fn load(&self, table: &Ident) -> Result<Value> {
         self.ask(Operation::LoadTable, Target::Object(table.clone()), "").await
     }
 }
 
-async fn build(folder: &Path, lines: &str, overlay: &str) -> App {
+/// A configuration whose files arrive in `dr` of the folder.
+pub fn yaml(folder: &Path, lines: &str, overlay: &str, database: Option<&str>) -> String {
     let at = folder.display();
-    let text = format!(
-        "catalogs:\n  dr:\n    embedded:\n      database: sqlite:{at}/catalog.db\n      warehouse: file://{at}/own\n    replica:\n      \
+    let database = database.map_or_else(|| format!("sqlite:{at}/catalog.db"), str::to_owned);
+    format!(
+        "catalogs:\n  dr:\n    embedded:\n      database: \"{database}\"\n      warehouse: file://{at}/own\n    replica:\n      \
          map:\n        - {{ from: \"{PROD}\", to: \"{at}/dr\" }}\n      overlay: {at}/{overlay}\n{lines}"
-    );
-    let config = Config::parse(&text, &Environment::new(&|_| None, "/")).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    )
+}
+
+async fn build(text: &str) -> App {
+    let config = Config::parse(text, &Environment::new(&|_| None, "/")).unwrap_or_else(|e| panic!("{e}\n{text}"));
     app::build(&config).await.expect("built")
 }
 

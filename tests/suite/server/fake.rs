@@ -165,7 +165,8 @@ pub fn settings() -> ServerSettings {
 
 /// A catalog as most tests want it.
 pub fn plain(stack: Arc<Fake>) -> ServedCatalog {
-    ServedCatalog { stack: Arc::new(Authorise::new(stack)), separator: None, kind: "embedded", passthrough: false }
+    let stack = Arc::new(Authorise::new(stack));
+    ServedCatalog { stack, separator: None, kind: "embedded", passthrough: false, replica: None }
 }
 
 /// Starts a server with one catalog, `main`.
