@@ -5,6 +5,7 @@
 //! where they go, and which pointer moves, is for the callers.
 
 pub mod avro;
+mod deflate;
 pub mod deletes;
 pub mod location;
 pub mod manifest;

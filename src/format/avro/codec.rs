@@ -1,8 +1,9 @@
 //! How blocks are compressed: null, deflate, Zstandard and Snappy, as the Avro specification frames them.
 //!
 //! What must hold: a block never unpacks to more than [`BLOCK_BYTES_MAX`], and memory grows with what is really unpacked, not with what is
-//! claimed. Deflate is libdeflate's, the fastest we measured; its fastest level is what we write.
+//! claimed. Deflate is libdeflate's, the fastest we measured; its fastest level is what we write where a stream is not edited (`format::deflate`).
 
+use crate::format::deflate::{Inflater, Refused, Tokens};
 use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 
 /// The largest block after decompression.
@@ -82,6 +83,19 @@ impl Unpacker {
             }
         }
     }
+}
+
+/// Fills `raw` with what a deflate stream unpacks to, and `tokens` with what it is made of.
+pub(super) fn inflate(
+    inflater: &mut Inflater,
+    stored: &[u8],
+    raw: &mut Vec<u8>,
+    tokens: &mut Tokens,
+) -> Result<(), Damage> {
+    inflater.inflate(stored, BLOCK_BYTES_MAX, raw, tokens).map_err(|refused| match refused {
+        Refused::TooLarge => too_large(),
+        Refused::Damaged => "a deflated block is damaged".to_owned(),
+    })
 }
 
 fn too_large() -> Damage {

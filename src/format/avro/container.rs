@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::broken;
-use super::codec::{Codec, Unpacker};
+use super::codec::{self, Codec, Unpacker};
 use super::schema::Schema;
 use super::walk::{Cursor, Spans};
 use crate::error::{Error, Kind, Result};
+use crate::format::deflate::{Inflater, Tokens};
 
 const MAGIC: &[u8; 4] = b"Obj\x01";
 const SYNC_BYTES: usize = 16;
@@ -92,6 +93,8 @@ pub struct Block<'b> {
     pub records: u64,
     /// The records, one after another.
     pub raw: &'b [u8],
+    /// What its deflate stream is made of, where that is kept.
+    pub tokens: Option<&'b Tokens>,
 }
 
 impl Block<'_> {
@@ -118,7 +121,9 @@ impl Block<'_> {
 #[derive(Default)]
 pub struct UnpackScratch {
     unpacker: Unpacker,
+    inflater: Inflater,
     raw: Vec<u8>,
+    tokens: Tokens,
 }
 
 /// The blocks of a container, one at a time in one buffer.
@@ -126,6 +131,7 @@ pub struct Blocks<'a> {
     name: &'a str,
     sync: [u8; SYNC_BYTES],
     codec: Codec,
+    keeps_tokens: bool,
     cursor: Cursor<'a>,
     scratch: &'a mut UnpackScratch,
 }
@@ -133,7 +139,13 @@ pub struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// The blocks behind `header` in `bytes`.
     pub fn new(bytes: &'a [u8], header: &Header, name: &'a str, scratch: &'a mut UnpackScratch) -> Self {
-        Blocks { name, sync: header.sync, codec: header.codec, cursor: Cursor::new(bytes, header.size_bytes), scratch }
+        let cursor = Cursor::new(bytes, header.size_bytes);
+        Blocks { name, sync: header.sync, codec: header.codec, keeps_tokens: false, cursor, scratch }
+    }
+
+    /// The same, for who writes the blocks anew: of a deflate stream is kept what it is made of.
+    pub fn for_patch(bytes: &'a [u8], header: &Header, name: &'a str, scratch: &'a mut UnpackScratch) -> Self {
+        Blocks { keeps_tokens: header.codec == Codec::Deflate, ..Blocks::new(bytes, header, name, scratch) }
     }
 
     /// The next block; `None` at the end of the file.
@@ -142,9 +154,13 @@ impl<'a> Blocks<'a> {
             return Ok(None);
         }
         let (records, stored) = self.stored().map_err(|e| broken(self.name, e))?;
-        let UnpackScratch { unpacker, raw } = &mut *self.scratch;
+        let UnpackScratch { unpacker, inflater, raw, tokens } = &mut *self.scratch;
+        if self.keeps_tokens {
+            codec::inflate(inflater, stored, raw, tokens).map_err(|e| broken(self.name, e))?;
+            return Ok(Some(Block { records, raw, tokens: Some(tokens) }));
+        }
         unpacker.unpack(self.codec, stored, raw).map_err(|e| broken(self.name, e))?;
-        Ok(Some(Block { records, raw }))
+        Ok(Some(Block { records, raw, tokens: None }))
     }
 
     fn stored(&mut self) -> Result<(u64, &'a [u8]), &'static str> {

@@ -7,6 +7,7 @@ use super::broken;
 use super::codec::{Codec, Packer};
 use super::container::{Blocks, Header, UnpackScratch};
 use crate::error::Result;
+use crate::format::deflate::{Splice, Tokens};
 
 /// A block that is smaller than this is joined with the next one.
 const BLOCK_BYTES_MIN: usize = 32 << 10;
@@ -69,6 +70,11 @@ impl Edits {
         out
     }
 
+    /// Each with its place and what stands there instead.
+    fn each(&self) -> impl Iterator<Item = (usize, usize, &[u8])> {
+        self.places.iter().map(|(start, end, from, to)| (*start, *end, self.texts.get(*from..*to).unwrap_or_default()))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -88,6 +94,8 @@ pub struct Scratch {
 pub struct PackScratch {
     packer: Packer,
     block: Vec<u8>,
+    splice: Splice,
+    packed: Vec<u8>,
 }
 
 /// A container in the making.
@@ -98,6 +106,8 @@ pub struct Patch<'a> {
     codec: Codec,
     scratch: &'a mut PackScratch,
     records: u64,
+    /// Blocks of the source that are in the one that is made, of those that came with tokens.
+    joined: usize,
 }
 
 impl<'a> Patch<'a> {
@@ -106,11 +116,18 @@ impl<'a> Patch<'a> {
         let mut out = Vec::with_capacity(source.len() + source.len() / 4);
         out.extend_from_slice(source.get(..header.size_bytes).unwrap_or_default());
         scratch.block.clear();
-        Patch { name, out, sync: header.sync, codec: header.codec, scratch, records: 0 }
+        scratch.splice.clear();
+        Patch { name, out, sync: header.sync, codec: header.codec, scratch, records: 0, joined: 0 }
     }
 
-    /// Adds the records of a block with edits, which are in the order of their places.
-    pub fn add(&mut self, records: u64, raw: &[u8], edits: &Edits) -> Result<()> {
+    /// Adds the records of a block with edits, which are in the order of their places. `tokens` are there for all blocks of a file or for none.
+    pub fn add(&mut self, records: u64, raw: &[u8], tokens: Option<&Tokens>, edits: &Edits) -> Result<()> {
+        self.records += records;
+        if let Some(tokens) = tokens {
+            self.joined += 1;
+            self.scratch.splice.add(raw, tokens, edits.each());
+            return if self.scratch.splice.text().len() >= BLOCK_BYTES_MIN { self.close() } else { Ok(()) };
+        }
         let block = &mut self.scratch.block;
         let mut copied = 0;
         for (start, end, from, to) in &edits.places {
@@ -119,7 +136,6 @@ impl<'a> Patch<'a> {
             copied = *end;
         }
         block.extend_from_slice(raw.get(copied..).unwrap_or_default());
-        self.records += records;
         if self.codec == Codec::Null || block.len() >= BLOCK_BYTES_MIN { self.close() } else { Ok(()) }
     }
 
@@ -132,13 +148,24 @@ impl<'a> Patch<'a> {
     }
 
     fn close(&mut self) -> Result<()> {
-        let PackScratch { packer, block } = &mut *self.scratch;
-        let packed = packer.pack(self.codec, block).map_err(|e| broken(self.name, e))?;
+        let PackScratch { packer, block, splice, packed } = &mut *self.scratch;
+        let packed = match self.joined {
+            0 => packer.pack(self.codec, block),
+            1 => {
+                packed.clear();
+                splice.write(packed);
+                Ok(packed.as_slice())
+            }
+            // what blocks repeat of each other, none of their streams says
+            _ => packer.pack(self.codec, splice.text()),
+        };
+        let packed = packed.map_err(|e| broken(self.name, e))?;
         encode_long(&mut self.out, self.records as i64);
         encode_bytes(&mut self.out, packed);
         self.out.extend_from_slice(&self.sync);
         block.clear();
-        self.records = 0;
+        splice.clear();
+        (self.records, self.joined) = (0, 0);
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ fn patched(bytes: &[u8], name: &str, map: &LocationMap) -> Result<Option<Vec<u8>
             in_order &= (last.0.as_str(), last.1) <= (row.path.as_str(), row.position);
             last = (std::mem::take(&mut row.path), row.position);
         }
-        if in_order { patch.add(records, raw, edits).map(|()| true) } else { Ok(false) }
+        if in_order { patch.add(records, raw, None, edits).map(|()| true) } else { Ok(false) }
     })?;
     if in_order { patch.finish().map(Some) } else { Ok(None) }
 }
@@ -68,11 +68,11 @@ fn sorted(bytes: &[u8], name: &str, map: &LocationMap) -> Result<Vec<u8>> {
         block.extend_from_slice(&record);
         records += 1;
         if block.len() >= BLOCK_BYTES {
-            patch.add(std::mem::take(&mut records), &block, &Edits::default())?;
+            patch.add(std::mem::take(&mut records), &block, None, &Edits::default())?;
             block.clear();
         }
     }
-    patch.add(records, &block, &Edits::default())?;
+    patch.add(records, &block, None, &Edits::default())?;
     patch.finish()
 }
 

@@ -26,7 +26,7 @@ pub fn relocate_list(
     let (header, schema) = open(bytes, name, &list::NOTED, &needed)?;
     let Scratch { mut unpack, mut pack, mut edits } = Scratch::default();
     let mut patch = Patch::new(bytes, &header, name, &mut pack);
-    let mut blocks = Blocks::new(bytes, &header, name, &mut unpack);
+    let mut blocks = Blocks::for_patch(bytes, &header, name, &mut unpack);
     let mut spans = Spans::new(list::COUNT);
     while let Some(block) = blocks.next_block()? {
         edits.clear();
@@ -45,7 +45,7 @@ pub fn relocate_list(
             edits.sort_from(first);
             Ok(())
         })?;
-        patch.add(block.records, block.raw, &edits)?;
+        patch.add(block.records, block.raw, block.tokens, &edits)?;
     }
     patch.finish()
 }

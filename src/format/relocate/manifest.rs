@@ -127,7 +127,7 @@ pub fn relocate_manifest(
     let (header, schema) = open(bytes, name, &entry::NOTED, &needed)?;
     let Scratch { unpack, pack, edits } = scratch;
     let mut patch = Patch::new(bytes, &header, name, pack);
-    let mut blocks = Blocks::new(bytes, &header, name, unpack);
+    let mut blocks = Blocks::for_patch(bytes, &header, name, unpack);
     let mut patcher = Patcher { name, schema: &schema, paths, deletes, edits, patched: Patched::empty() };
     let mut spans = Spans::new(entry::COUNT);
     while let Some(block) = blocks.next_block()? {
@@ -138,7 +138,7 @@ pub fn relocate_manifest(
             patcher.edits.sort_from(first);
             Ok(())
         })?;
-        patch.add(block.records, block.raw, patcher.edits)?;
+        patch.add(block.records, block.raw, block.tokens, patcher.edits)?;
         patcher.patched.entries += block.records;
     }
     Ok(Patched { bytes: patch.finish()?, ..patcher.patched })

@@ -23,7 +23,7 @@ use super::location::LocationMap;
 use crate::error::{Error, Kind, Result};
 
 /// Raised whenever the same input would give other bytes: relocated files are named by it, so that an upgrade never changes a file that somebody cached.
-pub const TRANSFORM_VERSION: u32 = 1;
+pub const TRANSFORM_VERSION: u32 = 2;
 
 /// The field of a position delete that names its data file.
 pub const DELETED_PATH_ID: i32 = 2_147_483_546;

@@ -59,9 +59,9 @@ struct Group {
 }
 
 /// Files that are given their names together: more wait less for the disk, and fewer are done again after a crash.
-const GROUP_FILES_MAX: usize = 256;
+const GROUP_FILES_MAX: usize = 64;
 /// Bytes of these.
-const GROUP_BYTES_MAX: u64 = 48 << 20;
+const GROUP_BYTES_MAX: u64 = 6 << 20;
 /// A permit's worth of [`BYTES_AT_ONCE`].
 const ROOM_UNIT: u64 = 1 << 10;
 

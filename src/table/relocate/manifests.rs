@@ -34,7 +34,7 @@ pub(super) struct Manifests<'r> {
     deletes: Mutex<HashMap<DeleteFile, Once>>,
     unmapped: Mutex<Examples>,
     scratches: Arc<Scratches>,
-    /// More than one patch a core would only take more memory.
+    /// More than two patches a core, of which one may wait for the other's thread, would only take more memory.
     turns: Semaphore,
 }
 
@@ -61,7 +61,7 @@ impl<'r> Manifests<'r> {
             deletes: Mutex::default(),
             unmapped: Mutex::default(),
             scratches: Arc::default(),
-            turns: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            turns: Semaphore::new(2 * std::thread::available_parallelism().map_or(1, NonZero::get)),
         }
     }
 
