@@ -139,6 +139,44 @@ def test_a_table_is_relocated_to_another_place_in_the_bucket(s3, bucket, tmp_pat
         assert tree.files(files.POSITION_DELETES)
 
 
+def test_a_standby_follows_what_arrives_in_the_bucket(s3, bucket, tmp_path):
+    rows = [pyarrow.table({"id": pyarrow.array([number], pyarrow.int64())}) for number in range(4)]
+    with lifeboat_on(s3, tmp_path, f"sqlite:{tmp_path}/home.db", "home") as primary:
+        config = config_on(s3, tmp_path, f"sqlite:{tmp_path}/away.db", "own")
+        config.write_text(
+            f"{config.read_text()}"
+            "    replica:\n"
+            f"      map: [{{ from: 's3://{s3.bucket}/home', to: 's3://{s3.bucket}/away' }}]\n"
+            f"      overlay: s3://{s3.bucket}/away-overlay\n"
+            "      confirm: trust-newest\n"
+            "      settle: 0s\n"
+            "      max-staleness: 0s\n"
+            "      wait: 60s\n"
+        )
+        home = load_catalog("home", type="rest", uri=primary.uri)
+        home.create_namespace("shop")
+        table = home.create_table("shop.orders", rows[0].schema)
+        with components.Lifeboat("--config", str(config)) as standby:
+            away = load_catalog("away", type="rest", uri=standby.uri)
+            for count, row in enumerate(rows, 1):
+                table.append(row)
+                arrived = replicate(bucket, s3, "home", "away")
+                loaded = away.load_table("shop.orders")
+                assert loaded.metadata_location.startswith(f"s3://{s3.bucket}/away-overlay/")
+                assert loaded.scan().to_arrow().num_rows == count
+                assert loaded.scan(snapshot_id=loaded.history()[0].snapshot_id).to_arrow().num_rows == 1
+                assert keys(bucket, "away") == arrived, "nothing is written where the copy is"
+
+
+def replicate(bucket, s3, source, target):
+    """Copies what is new, metadata first. Returns the names of all that is there then."""
+    names = sorted(keys(bucket, source), key=lambda name: not name.endswith(".json"))
+    there = {f"{target}/{name.removeprefix(f'{source}/')}": name for name in names}
+    for name in there.keys() - keys(bucket, target):
+        bucket.Object(name).copy({"Bucket": s3.bucket, "Key": there[name]})
+    return set(there)
+
+
 def connected(engine, s3):
     """DuckDB, told how to reach the bucket."""
     host = s3.endpoint.removeprefix("http://")
