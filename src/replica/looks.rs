@@ -208,14 +208,16 @@ impl Shared {
         let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
         let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
         let found = discover::folders(&self.storage, &roots, &known).await?;
-        let mut tables = self.tables();
-        let mut seen: BTreeMap<Ident, Folder> = BTreeMap::new();
+        let mut named: BTreeMap<Ident, (Folder, Option<Location>)> = BTreeMap::new();
         for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
-            let ident = folder.ident.clone();
-            let rival = seen.insert(ident.clone(), folder.clone()).map(|other| other.location);
-            let is_known =
-                tables.get(&ident).is_some_and(|t| t.folder == folder && t.rival.is_none() && rival.is_none());
-            if !is_known && !tables.get(&ident).is_some_and(|t| t.rival.is_some() && rival.is_some()) {
+            match named.get_mut(&folder.ident) {
+                Some((_, rival)) => *rival = Some(folder.location),
+                None => drop(named.insert(folder.ident.clone(), (folder, None))),
+            }
+        }
+        let mut tables = self.tables();
+        for (ident, (folder, rival)) in named {
+            if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.rival == rival) {
                 let table = Table { folder, turn: Arc::default(), last: Mutex::default(), rival };
                 tables.insert(ident, Arc::new(table));
             }

@@ -119,3 +119,21 @@ async fn nothing_that_a_client_says_changes_a_standby() {
     assert_eq!(standby.load(&ident("sales/orders")).await.expect("served"), before);
     assert_eq!((files(&standby.arrivals()), files(&standby.folder.path().join("overlay"))), (arrivals, overlay));
 }
+
+#[tokio::test]
+async fn two_folders_that_say_one_name_block_it_until_one_is_gone() {
+    let standby = Standby::start(TRUSTING).await;
+    let primary = table("sales/orders");
+    arrive(&standby, &primary);
+    // what is left of a table that was dropped and made again
+    let left = standby.arrivals().join("sales/orders-0f8fad5bd9cb469fa16570867728950e/metadata");
+    fs::create_dir_all(&left).expect("made");
+    for _ in 0..2 {
+        let statuses = standby.sync().await;
+        let status = of(&statuses, "sales.orders");
+        assert_eq!(status.state, State::Blocked);
+        assert!(status.reason.as_deref().is_some_and(|reason| reason.contains("both say that they are sales.orders")));
+    }
+    fs::remove_dir_all(left.parent().expect("a folder")).expect("removed");
+    assert_eq!(of(&standby.sync().await, "sales.orders").state, State::Level);
+}
