@@ -189,8 +189,9 @@ impl Advance<'_> {
     }
 
     fn see(&self, memory: &mut Memory, found: &[MetadataFile]) {
-        memory.seen.retain(|name, _| found.iter().any(|file| file.name == *name));
-        memory.lacked.retain(|name, _| found.iter().any(|file| file.name == *name));
+        let there: HashSet<&str> = found.iter().map(|file| file.name.as_str()).collect();
+        memory.seen.retain(|name, _| there.contains(name.as_str()));
+        memory.lacked.retain(|name, _| there.contains(name.as_str()));
         for file in found.iter().rev().take(SEEN_MAX) {
             memory.seen.entry(file.name.clone()).or_insert_with(Instant::now);
         }
@@ -258,8 +259,11 @@ impl Advance<'_> {
         options.base = same_map.map(|base| base.pointer.metadata_location.clone());
         let relocated = relocate::relocate_tree(self.storage.clone(), &source, &options).await?;
         self.publish(memory, relocated, &choice.file.name).await?;
-        // files may go while they are looked at; what is proven is what is still here afterwards
-        (memory.proven_at, memory.is_void) = (None, false);
+        memory.is_void = false;
+        // what was not walked just now is due when it was before
+        if proven.is_empty() {
+            memory.proven_at = Some(Instant::now());
+        }
         Ok(Tried::Published)
     }
 
@@ -354,6 +358,9 @@ impl Advance<'_> {
             return Ok(true);
         }
         select(&mut options, &proof);
+        // those of before are missing still
+        let left_out = published.left_out.iter().chain(proof.incomplete.keys()).copied();
+        options.properties.extend([published::left_out(left_out)]);
         options.base = Some(location.clone());
         let relocated = relocate::relocate_tree(self.storage.clone(), location, &options).await?;
         self.publish(memory, relocated, &published.source.name).await?;
@@ -366,10 +373,7 @@ impl Advance<'_> {
         if published.left_out.is_empty() || self.storage.look(&self.place(&choice.file)).await?.is_none() {
             return Ok(());
         }
-        let proven_at = memory.proven_at;
-        self.attempt(memory, &choice, status).await?;
-        memory.proven_at = proven_at;
-        Ok(())
+        self.attempt(memory, &choice, status).await.map(drop)
     }
 
     async fn still_lacks(&self, missing: &Missing) -> Result<bool> {

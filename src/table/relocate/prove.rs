@@ -61,7 +61,8 @@ pub async fn prove(
         return Ok(Proof { metadata: source.metadata, requests: io.requests(), ..Proof::default() });
     }
     let presence = Presence::new(storage, &source);
-    let mut walk = Walk { io, source, presence, lists_have_settled, manifests: HashMap::new(), files: HashMap::new() };
+    let (totals, manifests, files) = (totals(&source.metadata), HashMap::new(), HashMap::new());
+    let mut walk = Walk { io, source, presence, lists_have_settled, totals, manifests, files };
     let proof = walk.table(proven).await;
     let proof = proof.map_err(|e| e.context(format!("looking at {location}")))?;
     let files = walk.presence.asked();
@@ -76,6 +77,8 @@ struct Walk {
     source: Source,
     presence: Presence,
     lists_have_settled: bool,
+    /// By snapshot.
+    totals: HashMap<i64, Totals>,
     manifests: HashMap<PathHash, Lacks>,
     /// Files that were asked for, and whether they are here.
     files: HashMap<PathHash, bool>,
@@ -177,9 +180,7 @@ impl Walk {
             Err(e) if e.kind() == Kind::Unprocessable && !self.lists_have_settled => return Ok(None),
             Err(e) => return Err(e),
         };
-        let mut snapshots = self.source.metadata["snapshots"].as_array().into_iter().flatten();
-        let snapshot = snapshots.find(|snapshot| snapshot["snapshot-id"].as_i64() == Some(snapshot_id));
-        let is_cut = snapshot.is_some_and(|snapshot| is_cut(&manifests, &snapshot["summary"]));
+        let is_cut = self.totals.get(&snapshot_id).is_some_and(|totals| is_cut(&manifests, totals));
         Ok((self.lists_have_settled || !is_cut).then_some(manifests))
     }
 
@@ -246,14 +247,22 @@ impl Walk {
     }
 }
 
+/// How many live data and delete files a snapshot's summary counts, where it does.
+type Totals = [Option<i64>; 2];
+
+fn totals(metadata: &Value) -> HashMap<i64, Totals> {
+    let of = |snapshot: &Value| {
+        let total = |key: &str| snapshot["summary"][key].as_str().and_then(|count| count.parse().ok());
+        Some((snapshot["snapshot-id"].as_i64()?, ["total-data-files", "total-delete-files"].map(total)))
+    };
+    metadata["snapshots"].as_array().into_iter().flatten().filter_map(of).collect()
+}
+
 /// Whether a manifest list names fewer files than its snapshot's summary counts: then its end has not arrived.
-fn is_cut(manifests: &[ManifestFile], summary: &Value) -> bool {
-    let total = |key: &str| summary[key].as_str().and_then(|count| count.parse::<i64>().ok());
+fn is_cut(manifests: &[ManifestFile], totals: &Totals) -> bool {
     let live = |content: i64| {
         let of = manifests.iter().filter(|manifest| manifest.content == content);
         of.map(|manifest| manifest.live_files).sum::<Option<i64>>()
     };
-    [(0, "total-data-files"), (1, "total-delete-files")]
-        .into_iter()
-        .any(|(content, key)| total(key).zip(live(content)).is_some_and(|(total, live)| live < total))
+    (0..).zip(totals).any(|(content, total)| total.zip(live(content)).is_some_and(|(total, live)| live < total))
 }
