@@ -160,7 +160,7 @@ impl Relocations {
             if there["metadata-location"] == report.metadata_location {
                 return Ok(());
             }
-            let uuid = ["table-uuid", "view-uuid"].iter().find_map(|member| there["metadata"][member].as_str());
+            let uuid = relocate::uuid(&there["metadata"]);
             if uuid.is_none() || uuid != report.table_uuid.as_deref() {
                 let message = format!(
                     "{ident} in catalog {catalog} is another table; register under another name, or drop it without purge"

@@ -11,13 +11,13 @@ use super::confirm::{Candidate, candidates};
 use super::discover::{Folder, MetadataFile, metadata_folder, newer_files};
 use super::published::{self, Published};
 use super::settings::{Confirm, ReplicaSettings};
-use super::status::{Action, Missing, State, TableStatus, Version};
+use super::status::{Action, State, TableStatus, Version};
 use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
 use crate::format::relocate::{Selection, is_view};
 use crate::storage::{Location, Storage};
-use crate::table::relocate::{self, Options, Proof, ReadFrom, Relocated};
-use crate::upstream::pointer::{Pointer, unpack};
+use crate::table::relocate::{self, Examples, Options, Proof, ReadFrom, Relocated, parse, uuid};
+use crate::upstream::pointer::Pointer;
 
 /// The largest metadata.json.
 const METADATA_BYTES_MAX: u64 = relocate::limits::FILE_BYTES_MAX;
@@ -47,7 +47,7 @@ pub(super) struct Memory {
     /// When metadata files were first seen, by name.
     seen: HashMap<String, Instant>,
     /// Examples of what candidates lacked, by name.
-    lacked: HashMap<String, Missing>,
+    lacked: HashMap<String, Examples>,
     /// When all of what is published was last found to be here.
     proven_at: Option<Instant>,
     /// Files of what is published are gone, so that it proves nothing of what builds on it.
@@ -68,7 +68,7 @@ enum Tried {
     /// It is published now.
     Published,
     /// It has not arrived.
-    Lacks(Missing),
+    Lacks(Examples),
 }
 
 impl Advance<'_> {
@@ -240,14 +240,14 @@ impl Advance<'_> {
             Ok(proof) => proof,
             // it is being written, or went before it was read
             Err(e) if !has_settled && matches!(e.kind(), Kind::Unprocessable | Kind::NotFound | Kind::Unavailable) => {
-                return Ok(Tried::Lacks(Missing { count: 1, examples: vec![source.to_string()] }));
+                return Ok(Tried::Lacks(Examples::one(source.to_string())));
             }
             Err(e) => return Err(e),
         };
         status.files_asked += proof.files;
         self.check(&proof, base.as_deref(), choice)?;
         if !proof.heads_are_whole() {
-            let missing = Missing::from(proof.missing);
+            let missing = proof.missing;
             memory.lacked.insert(choice.file.name.clone(), missing.clone());
             return Ok(Tried::Lacks(missing));
         }
@@ -314,7 +314,7 @@ impl Advance<'_> {
                 format!("{file} is no longer of the same kind as what is published"),
             ));
         }
-        if published::uuid(metadata) != base.pointer.uuid {
+        if uuid(metadata).unwrap_or_default() != base.pointer.uuid {
             // another table in the same place: only when it is certain that it came later
             return match choice.is_confirmed {
                 true => Ok(()),
@@ -342,7 +342,7 @@ impl Advance<'_> {
         memory.is_void = !proof.heads_are_whole();
         if memory.is_void {
             status.state = State::Broken;
-            status.missing = Missing::from(proof.missing);
+            status.missing = proof.missing;
             status.reason =
                 Some("files of what is published are gone, and nothing newer has arrived wholly".to_owned());
             return Ok(false);
@@ -376,7 +376,7 @@ impl Advance<'_> {
         self.attempt(memory, &choice, status).await.map(drop)
     }
 
-    async fn still_lacks(&self, missing: &Missing) -> Result<bool> {
+    async fn still_lacks(&self, missing: &Examples) -> Result<bool> {
         // one that is there may be there in half; the whole is looked at then
         for example in &missing.examples {
             let location = Location::new(example);
@@ -415,9 +415,7 @@ impl Advance<'_> {
 
     async fn read(&self, location: &Location) -> Result<Value> {
         let raw = self.storage.read(location, METADATA_BYTES_MAX).await?;
-        let text = unpack(raw, location)?;
-        serde_json::from_slice(&text)
-            .map_err(|e| Error::new(Kind::Unprocessable, format!("cannot read {location} as metadata: {e}")))
+        parse(raw, location)
     }
 }
 

@@ -10,6 +10,7 @@ use super::names;
 use crate::error::{Error, Kind, Result};
 use crate::model::Ident;
 use crate::storage::{Location, Storage};
+use crate::table::relocate::{METADATA_ENDINGS, number};
 
 /// How many levels below the warehouse are looked at.
 const LEVELS_MAX: usize = 8;
@@ -23,7 +24,6 @@ const NAMES_MAX: usize = 1_000;
 const HADOOP_VERSIONS_MAX: u64 = 64;
 /// What a table's folder has.
 const METADATA: &str = "metadata";
-const HADOOP_ENDINGS: [&str; 3] = [".metadata.json", ".gz.metadata.json", ".metadata.json.gz"];
 
 /// A table's or view's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,10 +96,8 @@ pub(super) struct MetadataFile {
 impl MetadataFile {
     /// `00012-….metadata.json`, `v12.metadata.json`, and gzipped ones.
     pub(super) fn of(name: &str) -> Option<MetadataFile> {
-        HADOOP_ENDINGS.iter().any(|ending| name.ends_with(ending)).then_some(())?;
-        let digits = name.strip_prefix('v').unwrap_or(name);
-        let digits = &digits[..digits.bytes().take_while(u8::is_ascii_digit).count()];
-        Some(MetadataFile { version: digits.parse().ok()?, name: name.to_owned() })
+        METADATA_ENDINGS.iter().any(|ending| name.ends_with(ending)).then_some(())?;
+        Some(MetadataFile { version: number(name)?, name: name.to_owned() })
     }
 
     /// Whether its name is its table's next state by itself: Hadoop tables commit by giving a file this name.
@@ -150,7 +148,7 @@ async fn hadoop_files(storage: &Storage, folder: &Location, current: u64) -> Res
     let mut found = Vec::new();
     for version in (current + 1)..=current.saturating_add(HADOOP_VERSIONS_MAX) {
         let mut name = None;
-        for ending in HADOOP_ENDINGS {
+        for ending in METADATA_ENDINGS {
             let file = format!("v{version}{ending}");
             if storage.look(&folder.join(&file)).await?.is_some() {
                 name = Some(file);

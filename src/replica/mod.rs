@@ -20,4 +20,4 @@ pub use looks::Replica;
 pub use names::Names;
 pub use settings::{Confirm, ReplicaSettings};
 pub use site::SiteCatalog;
-pub use status::{Action, Missing, State, TableStatus, Version};
+pub use status::{Action, State, TableStatus, Version};

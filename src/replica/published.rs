@@ -9,6 +9,7 @@ use super::status::Version;
 use crate::error::{Error, Kind, Result};
 use crate::format::relocate::is_view;
 use crate::storage::Location;
+use crate::table::relocate::uuid;
 use crate::upstream::pointer::{Kept, Pointer};
 
 /// The property that says which metadata file a published table was made of.
@@ -83,17 +84,13 @@ pub(super) fn pointer_to(metadata: &Value, metadata_location: Location) -> Resul
     let location = metadata["location"].as_str();
     let location = location.ok_or_else(|| Error::new(Kind::Unprocessable, "the metadata has no location"))?;
     let location = Location::new(location);
-    Ok(Pointer { kept: kept(metadata), uuid: uuid(metadata).to_owned(), location, metadata_location })
+    // format version 1 may have none
+    let uuid = uuid(metadata).unwrap_or_default().to_owned();
+    Ok(Pointer { kept: kept(metadata), uuid, location, metadata_location })
 }
 
 pub(super) fn kept(metadata: &Value) -> Kept {
     if is_view(metadata) { Kept::View } else { Kept::Table }
-}
-
-/// Empty where format version 1 has none.
-pub(super) fn uuid(metadata: &Value) -> &str {
-    let uuid = ["table-uuid", "view-uuid"].iter().find_map(|member| metadata[member].as_str());
-    uuid.unwrap_or_default()
 }
 
 pub(super) fn sequence_number(metadata: &Value) -> i64 {

@@ -63,21 +63,6 @@ impl Version {
     }
 }
 
-/// Files that have not arrived.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Missing {
-    /// How many.
-    pub count: u64,
-    /// A few of them.
-    pub examples: Vec<String>,
-}
-
-impl From<Examples> for Missing {
-    fn from(examples: Examples) -> Self {
-        Missing { count: examples.count, examples: examples.examples }
-    }
-}
-
 /// How one table stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -101,7 +86,7 @@ pub struct TableStatus {
     /// How long what is published was made before the newest.
     pub lag_ms: i64,
     /// What the newest lacks.
-    pub missing: Missing,
+    pub missing: Examples,
     /// Snapshots that are left out of what is published, since they lack files.
     pub left_out: Vec<i64>,
     /// What the look did.
@@ -139,7 +124,7 @@ impl TableStatus {
             newest: None,
             is_confirmed: true,
             lag_ms: 0,
-            missing: Missing::default(),
+            missing: Examples::default(),
             left_out: Vec::new(),
             action: Action::None,
             files_asked: 0,

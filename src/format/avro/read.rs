@@ -80,6 +80,13 @@ pub struct ManifestFile {
     pub live_files: Option<i64>,
 }
 
+impl ManifestFile {
+    /// One that no list names, so that nothing is said of it.
+    pub fn unlisted(path: String) -> ManifestFile {
+        ManifestFile { path, length_bytes: -1, content: 0, is_encrypted: false, live_files: None }
+    }
+}
+
 /// Whether an entry's file was there before, is new, or is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {

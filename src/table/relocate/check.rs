@@ -10,11 +10,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::io::{Io, Progress};
 use super::limits::FILES_AT_ONCE;
-use super::presence::{PathHash, Presence, hash};
+use super::presence::{PathHash, Presence, Stated, hash, live_files, statistics};
 use super::report::Examples;
 use super::{Options, Source, blocking};
 use crate::error::Result;
-use crate::format::avro::{self, Content, Status};
+use crate::format::avro::{self, Content};
 use crate::format::relocate;
 use crate::storage::{Location, Storage};
 
@@ -82,15 +82,7 @@ impl Check<'_> {
     async fn tree(&mut self, options: &Options) -> Result<()> {
         let (metadata, _) = relocate::select(&self.source.metadata, &options.selection)?;
         let places = relocate::manifest_places(&metadata, self.source.location.as_str())?;
-        let mut statistics = Vec::new();
-        for list in ["statistics", "partition-statistics"] {
-            for entry in metadata[list].as_array().into_iter().flatten() {
-                if let Some(path) = entry["statistics-path"].as_str() {
-                    statistics.push((path.to_owned(), entry["file-size-in-bytes"].as_u64()));
-                }
-            }
-        }
-        self.files(statistics).await?;
+        self.files(statistics(&metadata)).await?;
         let mut done = HashSet::new();
         for place in places {
             let mut manifests = place.manifests.clone();
@@ -113,23 +105,13 @@ impl Check<'_> {
     }
 
     /// The live files of a manifest that are not written anew.
-    async fn manifest(&self, path: &str) -> Result<Vec<(String, Option<u64>)>> {
+    async fn manifest(&self, path: &str) -> Result<Vec<Stated>> {
         let name = self.source.place(path)?;
         let Some((bytes, _)) = self.io.read(&name).await? else { return Ok(Vec::new()) };
-        blocking(move || {
-            let mut live = Vec::new();
-            avro::for_each_entry(&bytes, name.as_str(), |entry| {
-                if entry.status != Status::Deleted && entry.content != Content::PositionDeletes {
-                    live.push((entry.path.to_owned(), u64::try_from(entry.size_bytes).ok()));
-                }
-                Ok(())
-            })?;
-            Ok(live)
-        })
-        .await
+        blocking(move || live_files(&bytes, name.as_str(), |entry| entry.content != Content::PositionDeletes)).await
     }
 
-    async fn files(&mut self, files: Vec<(String, Option<u64>)>) -> Result<()> {
+    async fn files(&mut self, files: Vec<Stated>) -> Result<()> {
         let mut new = Vec::new();
         for (path, size_bytes) in files {
             if self.seen.insert(hash(&path)) {

@@ -108,14 +108,7 @@ impl<'r> Tree<'r> {
 
     /// Manifests that the metadata itself names; it says nothing of their lengths.
     async fn embedded(&mut self, paths: &[&String]) -> Result<()> {
-        let unread = |path: &&String| ManifestFile {
-            path: (*path).clone(),
-            length_bytes: -1,
-            content: 0,
-            is_encrypted: false,
-            live_files: None,
-        };
-        self.manifests(paths.iter().map(unread).collect()).await?;
+        self.manifests(paths.iter().map(|path| ManifestFile::unlisted((*path).clone())).collect()).await?;
         for path in paths {
             let source = self.run.source.paths.resolve(path).into_owned();
             if let Some(new) = self.known.get(&source) {

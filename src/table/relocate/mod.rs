@@ -27,14 +27,14 @@ pub use io::Progress;
 pub use prove::{Proof, prove};
 pub use report::{Examples, FileCounts, Report, Requests};
 pub use snapshot::{Known, Snapshot, delete_pairs, manifest_pairs};
-pub use source::{ReadFrom, Source, find_metadata, folder_name};
+pub use source::{METADATA_ENDINGS, ReadFrom, Source, find_metadata, folder_name, number, parse, uuid};
 
 use super::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
 use crate::format::relocate::{self, NewNames, Paths, Selection};
 use crate::storage::{Found, Location, Storage};
-use crate::upstream::pointer::{GZIP_SUFFIX, unpack, zip};
+use crate::upstream::pointer::{GZIP_SUFFIX, zip};
 use io::Io;
 use names::Names;
 
@@ -135,10 +135,7 @@ pub async fn relocate_tree(storage: Arc<Storage>, source: &Location, options: &O
         None => {
             let found = run.io.read(&location).await?;
             let (raw, _) = found.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no {location}")))?;
-            let text = unpack(raw, &location)?;
-            serde_json::from_slice(&text).map_err(|e| {
-                Error::new(Kind::Unprocessable, format!("cannot read {location} as metadata")).with_source(e)
-            })?
+            parse(raw, &location)?
         }
     };
     let (requests, written) = (run.io.requests(), report.files.written);

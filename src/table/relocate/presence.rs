@@ -1,4 +1,4 @@
-//! Whether files are where the map puts them, with their sizes.
+//! Which files a table leads to, and whether they are where the map puts them, with their sizes.
 //!
 //! A few files are asked for one by one; from [`ASKED_MAX`] on the table's target is listed once. What is kept per file is a hash of its path,
 //! not the path.
@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::limits::LISTED_MAX;
 use super::{LiveFile, Source};
 use crate::error::{Error, Result};
+use crate::format::avro::{self, Entry, Status};
 use crate::storage::{Listed, Location, Storage};
 
 /// Files that are asked for one by one; for more, the table's target is listed.
@@ -80,6 +82,29 @@ impl Presence {
         }
         Ok(listed)
     }
+}
+
+/// A path as the metadata spells it, and its size where one is stated.
+pub(super) type Stated = (String, Option<u64>);
+
+/// The statistics files of a table.
+pub(super) fn statistics(metadata: &Value) -> Vec<Stated> {
+    let entries = ["statistics", "partition-statistics"].iter().flat_map(|list| metadata[list].as_array());
+    let stated =
+        |entry: &Value| Some((entry["statistics-path"].as_str()?.to_owned(), entry["file-size-in-bytes"].as_u64()));
+    entries.flatten().filter_map(stated).collect()
+}
+
+/// The live files of the manifest `name` that are wanted.
+pub(super) fn live_files(bytes: &[u8], name: &str, wanted: impl Fn(&Entry<'_>) -> bool) -> Result<Vec<Stated>> {
+    let mut live = Vec::new();
+    avro::for_each_entry(bytes, name, |entry| {
+        if entry.status != Status::Deleted && wanted(&entry) {
+            live.push((entry.path.to_owned(), u64::try_from(entry.size_bytes).ok()));
+        }
+        Ok(())
+    })?;
+    Ok(live)
 }
 
 pub(super) fn hash(path: &str) -> PathHash {

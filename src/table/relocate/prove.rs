@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use super::io::{Io, Progress};
 use super::limits::FILES_AT_ONCE;
-use super::presence::{PathHash, Presence, hash};
+use super::presence::{PathHash, Presence, Stated, hash, live_files, statistics};
 use super::report::{Examples, Requests};
 use super::{LiveFile, Options, Source, blocking};
 use crate::error::{Kind, Result};
-use crate::format::avro::{self, ManifestFile, Status};
+use crate::format::avro::{self, ManifestFile};
 use crate::format::relocate::{self, ManifestPlaces};
 use crate::storage::{Location, Storage};
 
@@ -133,14 +133,7 @@ impl Walk {
     /// What a snapshot lacks.
     async fn snapshot(&mut self, place: &ManifestPlaces) -> Result<Examples> {
         let mut lacks = Examples::default();
-        let unread = |path: &String| ManifestFile {
-            path: path.clone(),
-            length_bytes: -1,
-            content: 0,
-            is_encrypted: false,
-            live_files: None,
-        };
-        let mut manifests: Vec<ManifestFile> = place.manifests.iter().map(unread).collect();
+        let mut manifests: Vec<ManifestFile> = place.manifests.iter().cloned().map(ManifestFile::unlisted).collect();
         if let Some(list) = &place.list {
             match self.list(list, place.snapshot_id).await? {
                 Some(named) => manifests.extend(named),
@@ -155,11 +148,7 @@ impl Walk {
             for (manifest, files) in some.iter().zip(reads) {
                 let lacks = match files {
                     Some(files) => self.files(files).await?,
-                    None => {
-                        let mut lacks = Examples::default();
-                        lacks.add(&self.shown(&manifest.path));
-                        lacks
-                    }
+                    None => Examples::one(self.shown(&manifest.path)),
                 };
                 self.manifests.insert(hash(&manifest.path), Arc::new(lacks));
             }
@@ -185,26 +174,16 @@ impl Walk {
     }
 
     /// The live files of a manifest; `None` if it has not arrived.
-    async fn manifest(&self, manifest: &ManifestFile) -> Result<Option<Vec<(String, Option<u64>)>>> {
+    async fn manifest(&self, manifest: &ManifestFile) -> Result<Option<Vec<Stated>>> {
         let Some((name, bytes)) = self.read(&manifest.path).await? else { return Ok(None) };
         if manifest.length_bytes >= 0 && manifest.length_bytes.unsigned_abs() != bytes.len() as u64 {
             return Ok(None);
         }
-        let read = blocking(move || {
-            let mut live = Vec::new();
-            avro::for_each_entry(&bytes, name.as_str(), |entry| {
-                if entry.status != Status::Deleted {
-                    live.push((entry.path.to_owned(), u64::try_from(entry.size_bytes).ok()));
-                }
-                Ok(())
-            })?;
-            Ok(live)
-        });
-        read.await.map(Some)
+        blocking(move || live_files(&bytes, name.as_str(), |_| true)).await.map(Some)
     }
 
     /// What of these is not here; each is asked for once.
-    async fn files(&mut self, files: Vec<(String, Option<u64>)>) -> Result<Examples> {
+    async fn files(&mut self, files: Vec<Stated>) -> Result<Examples> {
         let mut new = Vec::new();
         for (path, size_bytes) in &files {
             if self.files.insert(hash(path), true).is_none() {
@@ -223,15 +202,9 @@ impl Walk {
 
     /// Statistics files that are not here.
     async fn statistics(&mut self) -> Result<BTreeSet<String>> {
-        let mut files = Vec::new();
-        for list in ["statistics", "partition-statistics"] {
-            for entry in self.source.metadata[list].as_array().into_iter().flatten() {
-                if let Some(path) = entry["statistics-path"].as_str() {
-                    let (source, target) = (path.to_owned(), self.source.paths.target(path)?);
-                    files.push(LiveFile { source, target, size_bytes: entry["file-size-in-bytes"].as_u64() });
-                }
-            }
-        }
+        let paths = &self.source.paths;
+        let file = |(source, size_bytes): Stated| Ok(LiveFile { target: paths.target(&source)?, source, size_bytes });
+        let files = statistics(&self.source.metadata).into_iter().map(file).collect::<Result<_>>()?;
         Ok(self.presence.missing(files).await?.into_iter().map(|file| file.source).collect())
     }
 

@@ -1,6 +1,7 @@
 //! What a relocation did, for people and scripts.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Run;
 use super::limits::EXAMPLES_MAX;
@@ -81,7 +82,7 @@ pub struct Requests {
 }
 
 /// How many there are, and a few of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Examples {
     /// All of them.
@@ -91,6 +92,11 @@ pub struct Examples {
 }
 
 impl Examples {
+    /// Only this one.
+    pub fn one(example: String) -> Examples {
+        Examples { count: 1, examples: vec![example] }
+    }
+
     /// One more.
     pub fn add(&mut self, example: &str) {
         self.count += 1;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -19,6 +20,8 @@ const FOLDER_FILES_MAX: usize = 1_000_000;
 const METADATA_SUFFIX: &str = ".metadata.json";
 /// How the names of gzipped metadata files ended once.
 const OLD_GZIP_SUFFIX: &str = ".metadata.json.gz";
+/// How the names of metadata files end.
+pub const METADATA_ENDINGS: [&str; 3] = [METADATA_SUFFIX, GZIP_SUFFIX, OLD_GZIP_SUFFIX];
 const VERSION_HINT: &str = "version-hint.text";
 
 /// Where the files of a tree are read.
@@ -50,9 +53,7 @@ pub struct Source {
 impl Source {
     pub(super) async fn read(io: &Io, location: &Location, options: &Options) -> Result<Source> {
         let (raw, found) = io.read(location).await?.ok_or_else(|| missing(location))?;
-        let text = unpack(raw, location)?;
-        let metadata: Value = serde_json::from_slice(&text)
-            .map_err(|e| Error::new(Kind::Unprocessable, format!("cannot read {location} as metadata: {e}")))?;
+        let metadata = parse(raw, location)?;
         if !metadata.is_object() {
             return Err(Error::new(
                 Kind::Unprocessable,
@@ -125,8 +126,14 @@ fn beside(location: &Location, own: Option<&str>, paths: &Paths) -> Location {
     if folder.as_str().ends_with(&format!("/{BESIDE}")) { folder } else { folder.join(BESIDE) }
 }
 
+/// The bytes of a metadata file, gzipped or not, as JSON.
+pub fn parse(raw: Bytes, location: &Location) -> Result<Value> {
+    serde_json::from_slice(&unpack(raw, location)?)
+        .map_err(|e| Error::new(Kind::Unprocessable, format!("cannot read {location} as metadata: {e}")))
+}
+
 /// The uuid of a table, view or function.
-pub(super) fn uuid(metadata: &Value) -> Option<&str> {
+pub fn uuid(metadata: &Value) -> Option<&str> {
     ["table-uuid", "view-uuid", "function-uuid"].iter().find_map(|member| metadata[member].as_str())
 }
 
@@ -148,7 +155,7 @@ pub async fn find_metadata(storage: &Storage, source: &Location) -> Result<Locat
     if storage.look(&hint).await?.is_some() {
         let text = storage.read(&hint, 1024).await?;
         let version = String::from_utf8_lossy(&text).trim().to_owned();
-        for ending in [METADATA_SUFFIX, GZIP_SUFFIX, OLD_GZIP_SUFFIX] {
+        for ending in METADATA_ENDINGS {
             let file = folder.join(&format!("v{version}{ending}"));
             if storage.look(&file).await?.is_some() {
                 return Ok(file);
@@ -179,9 +186,11 @@ pub async fn find_metadata(storage: &Storage, source: &Location) -> Result<Locat
 /// The number in a metadata file's name: `00012-….metadata.json`, `v12.metadata.json`.
 fn version(location: &Location) -> Option<u64> {
     let name = location.as_str().rsplit('/').next()?;
-    if !name.contains(METADATA_SUFFIX) {
-        return None;
-    }
+    if name.contains(METADATA_SUFFIX) { number(name) } else { None }
+}
+
+/// The number that a metadata file's name begins with, behind a `v` or not.
+pub fn number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix('v').unwrap_or(name);
     digits[..digits.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
 }
