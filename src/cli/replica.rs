@@ -11,7 +11,7 @@ use super::{EXIT_CODES, Failure, start};
 use crate::config::{self, Config};
 use crate::error::{Error, Kind};
 use crate::model::{CatalogName, Ident, Namespace};
-use crate::replica::{Action, Replica, State, TableStatus, Version};
+use crate::replica::{Action, Recheck, Replica, State, TableStatus, Version};
 
 /// How often a sync that waits looks again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -38,6 +38,9 @@ pub(super) struct ReplicaOptions {
     /// With sync: look again until all tables are level, for so long at most, such as 5m
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     wait: Option<Duration>,
+    /// Prove everything that is published anew, as after a loss: reads all manifests and asks for all files
+    #[arg(long)]
+    rebuild: bool,
     /// Print JSON for scripts instead of a table for people
     #[arg(long)]
     json: bool,
@@ -66,11 +69,12 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
         return Err(Failure::Usage(format!("{}: {message}", file.display())));
     }
     let tables = options.tables.iter().map(|text| ident(text)).collect::<Result<Vec<_>, _>>()?;
+    let recheck = if options.rebuild { Recheck::Now } else { Recheck::Never };
     let mut rows = Vec::new();
     for (name, replica) in replicas {
         let looked = match what {
-            What::Sync => sync(&replica, &tables, options.wait.unwrap_or_default()).await,
-            What::Plan | What::Status => replica.plan(&tables).await,
+            What::Sync => sync(&replica, &tables, recheck, options.wait.unwrap_or_default()).await,
+            What::Plan | What::Status => replica.plan(&tables, recheck).await,
         };
         let looked = looked.map_err(|e| e.context(format!("catalog {name}")))?;
         rows.extend(looked.into_iter().map(|status| (name.clone(), status)));
@@ -83,10 +87,15 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
 }
 
 /// Looks until all tables are level or the time is over.
-async fn sync(replica: &Replica, tables: &[Ident], wait: Duration) -> Result<Vec<TableStatus>, Error> {
+async fn sync(
+    replica: &Replica,
+    tables: &[Ident],
+    recheck: Recheck,
+    wait: Duration,
+) -> Result<Vec<TableStatus>, Error> {
     let began = Instant::now();
     loop {
-        let statuses = replica.sync(tables).await?;
+        let statuses = replica.sync(tables, recheck).await?;
         if statuses.iter().all(TableStatus::is_level) || began.elapsed() >= wait {
             return Ok(statuses);
         }

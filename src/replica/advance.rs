@@ -1,6 +1,6 @@
 //! One table moves on: its newest believed and complete state is relocated and published.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::SiteCatalog;
 use super::confirm::{Candidate, candidates};
 use super::discover::{Folder, MetadataFile, metadata_folder, newer_files};
+use super::memory::Memory;
 use super::published::{self, Published};
+use super::recheck::Recheck;
 use super::settings::{Confirm, ReplicaSettings};
 use super::status::{Action, State, TableStatus, Version};
 use crate::error::{Error, Kind, Result};
-use crate::format::location::LocationMap;
 use crate::format::relocate::{Selection, is_view};
 use crate::storage::{Location, Storage};
 use crate::table::relocate::{self, Examples, Options, Proof, ReadFrom, Relocated, parse, uuid};
@@ -36,22 +37,7 @@ pub(super) struct Advance<'r> {
     pub(super) folder: &'r Folder,
     /// Nothing is written.
     pub(super) is_plan: bool,
-}
-
-/// What is remembered of a table between looks; without it only more is asked.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// What the metadata folder said when the last look found nothing left to do.
-    stamp: Option<String>,
-    published: Option<Arc<Published>>,
-    /// When metadata files were first seen, by name.
-    seen: HashMap<String, Instant>,
-    /// Examples of what candidates lacked, by name.
-    lacked: HashMap<String, Examples>,
-    /// When all of what is published was last found to be here.
-    proven_at: Option<Instant>,
-    /// Files of what is published are gone, so that it proves nothing of what builds on it.
-    is_void: bool,
+    pub(super) recheck: Recheck,
 }
 
 /// The newest files that can be read.
@@ -64,7 +50,7 @@ struct Newest {
 }
 
 /// The end of one try.
-enum Tried {
+pub(super) enum Tried {
     /// It is published now.
     Published,
     /// It has not arrived.
@@ -98,12 +84,7 @@ impl Advance<'_> {
 
     async fn look_at(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<()> {
         self.recall(memory).await?;
-        if let Some(published) = memory.published.clone()
-            && memory.proven_at.is_none_or(|at| at.elapsed() >= self.settings.recheck)
-            && !self.recheck(memory, &published, status).await?
-        {
-            memory.stamp = None;
-        }
+        self.recheck(memory, status).await?;
         let folder = metadata_folder(&self.folder.location);
         // before the files are looked at: what comes meanwhile changes it, and is looked at next time
         let stamp = self.storage.folder_stamp(&folder).await?;
@@ -135,6 +116,8 @@ impl Advance<'_> {
         }
         let metadata = self.read(&pointer.metadata_location).await?;
         memory.published = Some(Arc::new(Published::read(pointer, &metadata)?));
+        // whoever published it had proven it
+        memory.is_void = false;
         Ok(())
     }
 
@@ -223,7 +206,12 @@ impl Advance<'_> {
     }
 
     /// Publishes one state if it has arrived.
-    async fn attempt(&self, memory: &mut Memory, choice: &Candidate, status: &mut TableStatus) -> Result<Tried> {
+    pub(super) async fn attempt(
+        &self,
+        memory: &mut Memory,
+        choice: &Candidate,
+        status: &mut TableStatus,
+    ) -> Result<Tried> {
         let source = self.place(&choice.file);
         if let Some(lacked) = memory.lacked.get(&choice.file.name)
             && self.still_lacks(lacked).await?
@@ -232,7 +220,7 @@ impl Advance<'_> {
         }
         let base = memory.published.clone();
         let same_map = base.clone().filter(|base| base.map == self.settings.map.signature());
-        let believed = same_map.as_ref().filter(|_| !memory.is_void);
+        let believed = same_map.as_ref().filter(|_| !memory.is_void && !memory.is_suspect);
         let proven = believed.map(|base| base.snapshots.clone()).unwrap_or_default();
         let has_settled = memory.seen.get(&choice.file.name).is_some_and(|at| at.elapsed() >= self.settings.settle);
         let mut options = self.options(choice);
@@ -263,11 +251,12 @@ impl Advance<'_> {
         // what was not walked just now is due when it was before
         if proven.is_empty() {
             memory.proven_at = Some(Instant::now());
+            memory.is_suspect = false;
         }
         Ok(Tried::Published)
     }
 
-    async fn publish(&self, memory: &mut Memory, relocated: Relocated, source: &str) -> Result<()> {
+    pub(super) async fn publish(&self, memory: &mut Memory, relocated: Relocated, source: &str) -> Result<()> {
         let pointer = published::pointer_to(&relocated.target, relocated.location)?;
         let from = memory.published.as_ref().map(|published| published.pointer.clone());
         if from.as_ref() != Some(&pointer) {
@@ -333,60 +322,6 @@ impl Advance<'_> {
         Ok(())
     }
 
-    /// Looks whether all that is published is still here. Snapshots that lost a file are left out from now on; false when a head did.
-    async fn recheck(&self, memory: &mut Memory, published: &Published, status: &mut TableStatus) -> Result<bool> {
-        let mut options = self.plain_options()?;
-        let location = &published.pointer.metadata_location;
-        let none = HashSet::new();
-        let proof = relocate::prove(self.storage.clone(), location, &options, &none, true).await?;
-        memory.is_void = !proof.heads_are_whole();
-        if memory.is_void {
-            status.state = State::Broken;
-            status.missing = proof.missing;
-            status.reason =
-                Some("files of what is published are gone, and nothing newer has arrived wholly".to_owned());
-            return Ok(false);
-        }
-        memory.proven_at = Some(Instant::now());
-        status.files_asked += proof.files;
-        if proof.incomplete.is_empty() {
-            self.take_in(memory, published, status).await?;
-            return Ok(true);
-        }
-        status.action = Action::Prune;
-        if self.is_plan {
-            return Ok(true);
-        }
-        select(&mut options, &proof);
-        // those of before are missing still
-        let left_out = published.left_out.iter().chain(proof.incomplete.keys()).copied();
-        options.properties.extend([published::left_out(left_out)]);
-        options.base = Some(location.clone());
-        let relocated = relocate::relocate_tree(self.storage.clone(), location, &options).await?;
-        self.publish(memory, relocated, &published.source.name).await?;
-        Ok(true)
-    }
-
-    /// Snapshots that were left out are taken in once their files are here.
-    async fn take_in(&self, memory: &mut Memory, published: &Published, status: &mut TableStatus) -> Result<()> {
-        let choice = Candidate { file: published.source.clone(), is_confirmed: published.is_confirmed };
-        if published.left_out.is_empty() || self.storage.look(&self.place(&choice.file)).await?.is_none() {
-            return Ok(());
-        }
-        self.attempt(memory, &choice, status).await.map(drop)
-    }
-
-    async fn still_lacks(&self, missing: &Examples) -> Result<bool> {
-        // one that is there may be there in half; the whole is looked at then
-        for example in &missing.examples {
-            let location = Location::new(example);
-            if location.check().is_ok() && self.storage.look(&location).await?.is_none() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     fn options(&self, choice: &Candidate) -> Options {
         let mut properties = self.settings.properties.clone();
         let map = self.settings.map.signature();
@@ -399,17 +334,7 @@ impl Advance<'_> {
         }
     }
 
-    /// For what is published already, in which every path is this site's.
-    fn plain_options(&self) -> Result<Options> {
-        let nothing: [(&str, &str); 0] = [];
-        Ok(Options {
-            into: Some(self.settings.overlay.clone()),
-            read: Some(ReadFrom::Source),
-            ..Options::new(LocationMap::new(nothing)?)
-        })
-    }
-
-    fn place(&self, file: &MetadataFile) -> Location {
+    pub(super) fn place(&self, file: &MetadataFile) -> Location {
         metadata_folder(&self.folder.location).join(&file.name)
     }
 
@@ -420,7 +345,7 @@ impl Advance<'_> {
 }
 
 /// Takes along what is whole of a proven state.
-fn select(options: &mut Options, proof: &Proof) {
+pub(super) fn select(options: &mut Options, proof: &Proof) {
     if proof.incomplete.is_empty() && proof.statistics.is_empty() {
         return;
     }

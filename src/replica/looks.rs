@@ -4,6 +4,7 @@
 //! for goes on.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,10 @@ use futures::{StreamExt, stream};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use super::advance::{Advance, Memory};
+use super::advance::Advance;
 use super::discover::{self, Folder};
+use super::memory::Memory;
+use super::recheck::Recheck;
 use super::status::{Action, State, TableStatus};
 use super::{ReplicaSettings, SiteCatalog};
 use crate::error::{Error, Kind, Result};
@@ -22,6 +25,9 @@ use crate::telemetry::Metrics;
 
 /// Tables that are looked at at once.
 const TABLES_AT_ONCE: usize = 32;
+
+/// Files whose names are remembered to see what goes, of all tables together: 8 bytes each. Tables that come after have deletions found by rechecks only.
+const WATCHED_MAX: usize = 16_000_000;
 
 /// One catalog's replica.
 #[derive(Clone)]
@@ -35,6 +41,8 @@ struct Shared {
     tables: Mutex<BTreeMap<Ident, Arc<Table>>>,
     /// When the folders were last looked at, and whose turn that is.
     discovered: Arc<Turn<Option<Instant>>>,
+    /// Files whose names are remembered, as of the last time that they were counted.
+    watched: AtomicUsize,
 }
 
 /// A table of the replica.
@@ -42,6 +50,8 @@ struct Table {
     folder: Folder,
     turn: Arc<Turn<Memory>>,
     last: Mutex<Option<(Instant, TableStatus)>>,
+    /// Files whose names are remembered.
+    watched: AtomicUsize,
     /// Another folder that says the same name.
     rival: Option<Location>,
 }
@@ -64,8 +74,8 @@ impl Replica {
         settings: ReplicaSettings,
         metrics: Metrics,
     ) -> Replica {
-        let (tables, discovered) = (Mutex::default(), Arc::default());
-        Replica(Arc::new(Shared { storage, site, settings, metrics, tables, discovered }))
+        let (tables, discovered, watched) = (Mutex::default(), Arc::default(), AtomicUsize::new(0));
+        Replica(Arc::new(Shared { storage, site, settings, metrics, tables, discovered, watched }))
     }
 
     /// Sees to it that a table's last look is not older than allowed, if that can be done in time. [`Kind::Unavailable`] for a table that must not be
@@ -102,26 +112,29 @@ impl Replica {
         let shared = self.0.clone();
         let looks = tokio::spawn(async move {
             stream::iter(new)
-                .for_each_concurrent(TABLES_AT_ONCE, |table| shared.clone().look(table, Duration::MAX))
+                .for_each_concurrent(TABLES_AT_ONCE, |table| {
+                    shared.clone().look(table, Duration::MAX, Recheck::WhenDue)
+                })
                 .await;
         });
         let _ = timeout(left, looks).await;
     }
 
     /// Looks at these tables, or at all, now. Fails when the storage cannot be looked through.
-    pub async fn sync(&self, wanted: &[Ident]) -> Result<Vec<TableStatus>> {
+    pub async fn sync(&self, wanted: &[Ident], recheck: Recheck) -> Result<Vec<TableStatus>> {
         let (tables, shared) = (self.wanted(wanted).await?, &self.0);
         // collected, so that the compiler sees that the whole may move between threads
-        let looks: Vec<_> = tables.iter().map(|table| shared.clone().look(table.clone(), Duration::ZERO)).collect();
+        let looks: Vec<_> =
+            tables.iter().map(|table| shared.clone().look(table.clone(), Duration::ZERO, recheck)).collect();
         stream::iter(looks).buffer_unordered(TABLES_AT_ONCE).collect::<Vec<()>>().await;
         self.measure();
         Ok(tables.iter().filter_map(|table| self.0.status(table)).collect())
     }
 
     /// What [`Replica::sync`] would do; nothing is written.
-    pub async fn plan(&self, wanted: &[Ident]) -> Result<Vec<TableStatus>> {
+    pub async fn plan(&self, wanted: &[Ident], recheck: Recheck) -> Result<Vec<TableStatus>> {
         let (tables, shared) = (self.wanted(wanted).await?, &self.0);
-        let looks: Vec<_> = tables.into_iter().map(|table| shared.clone().plan(table)).collect();
+        let looks: Vec<_> = tables.into_iter().map(|table| shared.clone().plan(table, recheck)).collect();
         let mut statuses: Vec<TableStatus> = stream::iter(looks).buffer_unordered(TABLES_AT_ONCE).collect().await;
         statuses.sort_by(|a, b| a.table.cmp(&b.table));
         Ok(statuses)
@@ -145,7 +158,7 @@ impl Replica {
     /// Looks at all tables again and again.
     pub async fn run(self) {
         loop {
-            if let Err(error) = self.sync(&[]).await {
+            if let Err(error) = self.sync(&[], Recheck::WhenDue).await {
                 tracing::warn!(error = %error, "the replicated storage cannot be looked through");
             }
             tokio::time::sleep(self.0.settings.interval).await;
@@ -153,7 +166,9 @@ impl Replica {
     }
 
     fn measure(&self) {
-        let (statuses, Shared { metrics, settings, .. }) = (self.statuses(), &*self.0);
+        let (statuses, Shared { metrics, settings, watched, .. }) = (self.statuses(), &*self.0);
+        let count = self.0.all().iter().map(|table| table.watched.load(Ordering::Relaxed)).sum();
+        watched.store(count, Ordering::Relaxed);
         for state in State::ALL {
             let count = statuses.iter().filter(|status| status.state == state).count();
             metrics.replica_tables(&settings.catalog, state.word(), count);
@@ -218,7 +233,8 @@ impl Shared {
         let mut tables = self.tables();
         for (ident, (folder, rival)) in named {
             if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.rival == rival) {
-                let table = Table { folder, turn: Arc::default(), last: Mutex::default(), rival };
+                let (turn, last, watched) = (Arc::default(), Mutex::default(), AtomicUsize::new(0));
+                let table = Table { folder, turn, last, watched, rival };
                 tables.insert(ident, Arc::new(table));
             }
         }
@@ -228,9 +244,9 @@ impl Shared {
     }
 
     /// Looks at a table, unless that was done not long ago.
-    async fn look(self: Arc<Self>, table: Arc<Table>, max_staleness: Duration) {
+    async fn look(self: Arc<Self>, table: Arc<Table>, max_staleness: Duration, recheck: Recheck) {
         let turn = table.turn.clone().lock_owned().await;
-        self.look_in_turn(table, turn, max_staleness).await;
+        self.look_in_turn(table, turn, max_staleness, recheck).await;
     }
 
     async fn look_in_turn(
@@ -238,12 +254,17 @@ impl Shared {
         table: Arc<Table>,
         mut turn: OwnedMutexGuard<Memory>,
         max_staleness: Duration,
+        recheck: Recheck,
     ) {
         if table.is_fresh(max_staleness) {
             return;
         }
         let began = Instant::now();
-        let status = self.look_once(&table, &mut turn, false).await;
+        let status = self.look_once(&table, &mut turn, false, recheck).await;
+        if self.watched.load(Ordering::Relaxed) > WATCHED_MAX {
+            turn.watch.give_up();
+        }
+        table.watched.store(turn.watch.count(), Ordering::Relaxed);
         if status.action != Action::None {
             self.metrics.replica_published(&self.settings.catalog);
         }
@@ -254,23 +275,24 @@ impl Shared {
     }
 
     /// A look that writes nothing, and trusts what is there as if it had settled.
-    async fn plan(self: Arc<Self>, table: Arc<Table>) -> TableStatus {
-        self.look_once(&table, &mut Memory::default(), true).await
+    async fn plan(self: Arc<Self>, table: Arc<Table>, recheck: Recheck) -> TableStatus {
+        self.look_once(&table, &mut Memory::default(), true, recheck).await
     }
 
-    async fn look_once(&self, table: &Table, memory: &mut Memory, is_plan: bool) -> TableStatus {
+    async fn look_once(&self, table: &Table, memory: &mut Memory, is_plan: bool, recheck: Recheck) -> TableStatus {
         if let Some(rival) = &table.rival {
             return clash(&table.folder, rival);
         }
         let (storage, site, settings) = (&self.storage, self.site.as_ref(), &self.settings);
-        Advance { storage, site, settings, folder: &table.folder, is_plan }.look(memory).await
+        Advance { storage, site, settings, folder: &table.folder, is_plan, recheck }.look(memory).await
     }
 
     /// A look that is waited for only so long; it goes on all the same.
     async fn look_within(self: &Arc<Self>, table: &Arc<Table>, wait_max: Duration) {
         match table.turn.clone().try_lock_owned() {
             Ok(turn) => {
-                let look = self.clone().look_in_turn(table.clone(), turn, self.settings.max_staleness);
+                let look =
+                    self.clone().look_in_turn(table.clone(), turn, self.settings.max_staleness, Recheck::WhenDue);
                 let _ = timeout(wait_max, tokio::spawn(look)).await;
             }
             Err(_) => drop(timeout(wait_max, table.turn.lock()).await),

@@ -132,6 +132,12 @@ impl TableStatus {
         }
     }
 
+    pub(super) fn set_broken(&mut self, gone: Examples) {
+        self.state = State::Broken;
+        self.missing = gone;
+        self.reason = Some("files of what is published are gone, and nothing newer has arrived wholly".to_owned());
+    }
+
     /// Whether it is as new as can be.
     pub fn is_level(&self) -> bool {
         self.state == State::Level

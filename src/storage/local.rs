@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tempfile::{NamedTempFile, TempPath};
@@ -21,6 +21,8 @@ const SYNCED_TOGETHER_MIN: usize = 8;
 const BATCH_COUNT: usize = 1000;
 /// Batches that wait for whoever listens.
 const BATCHES_WAITING: usize = 4;
+/// Two changes within this time may have the same time.
+const TIMES_APART: Duration = Duration::from_millis(100);
 /// Files in the making begin with this; no listing shows them.
 const UNFINISHED: &str = ".lifeboat-unfinished-";
 
@@ -219,13 +221,19 @@ pub(super) async fn names_after(folder: PathBuf, after: &str, count_max: usize) 
     Ok(names)
 }
 
-/// Both of a folder's times: a replicator may set the one, and nobody can set the other.
-pub(super) async fn folder_stamp(folder: PathBuf) -> Result<Option<String>> {
+/// Both of a folder's times: a replicator may set the one, and nobody can set the other. `None` when it changed so recently that another change may
+/// leave the same time.
+pub(super) fn stamp(folder: &fs::Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
+    let (m, now) = (folder, SystemTime::now().duration_since(UNIX_EPOCH).ok()?);
+    let changed = Duration::new(m.ctime().try_into().ok()?, m.ctime_nsec().try_into().ok()?);
+    let stamp = || format!("{}.{:09}/{}.{:09}/{}", m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), m.ino());
+    (changed + TIMES_APART <= now).then(stamp)
+}
+
+pub(super) async fn folder_stamp(folder: PathBuf) -> Result<Option<String>> {
     blocking(move || match fs::metadata(&folder) {
-        Ok(m) => {
-            Ok(Some(format!("{}.{:09}/{}.{:09}/{}", m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), m.ino())))
-        }
+        Ok(metadata) => Ok(stamp(&metadata)),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Some(String::new())),
         Err(e) => Err(failure(e)),
     })
@@ -289,7 +297,7 @@ fn readable_by_all(file: &File) -> Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(failure)
 }
 
-fn failure(e: std::io::Error) -> Error {
+pub(super) fn failure(e: std::io::Error) -> Error {
     let kind = match e.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Kind::NotFound,
         ErrorKind::AlreadyExists => Kind::AlreadyExists,
@@ -300,7 +308,7 @@ fn failure(e: std::io::Error) -> Error {
     Error::new(kind, message)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("file work was cut off").with_source(e))?
 }
 

@@ -4,8 +4,10 @@
 //! over another one; nothing outside of what a location names is touched. What the bytes mean is for others.
 
 mod local;
+mod local_watch;
 mod location;
 mod object;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,6 +17,7 @@ use futures::{StreamExt, stream};
 
 pub use location::Location;
 pub use object::StoreSettings;
+pub use watch::Watch;
 
 use crate::error::{Error, Kind, Result};
 use location::Place;

@@ -3,7 +3,7 @@
 //! Keys are taken as written; one that `object_store` would have to change (an empty or `.` segment) is refused by name.
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -11,6 +11,9 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions}
 use super::{Children, Found, Listed, Location, check_size};
 use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
+
+/// Keys that a store gives in one answer.
+const KEYS_A_PAGE: usize = 1_000;
 
 /// How to reach the places under a prefix.
 #[derive(Debug, Clone)]
@@ -110,6 +113,19 @@ impl Bucket {
             folders: found.common_prefixes.iter().filter_map(name).collect(),
             files: found.objects.iter().filter_map(|object| name(&object.location)).collect(),
         })
+    }
+
+    /// One page of the keys below a prefix that come after `after`, in their order, and whether it is the last.
+    pub(super) async fn page(&self, key: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {
+        let below = path(key)?;
+        let listing = match after {
+            Some(after) => self.store.list_with_offset(Some(&below), &path(after)?),
+            None => self.store.list(Some(&below)),
+        };
+        let keys = listing.map_ok(|object| object.location.to_string()).take(KEYS_A_PAGE);
+        let keys: Vec<String> = keys.try_collect().await.map_err(failure)?;
+        let is_last = keys.len() < KEYS_A_PAGE;
+        Ok((keys, is_last))
     }
 
     pub(super) async fn names_after(&self, key: &str, after: &str, count_max: usize) -> Result<Vec<String>> {

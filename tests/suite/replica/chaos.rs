@@ -13,8 +13,8 @@ use crate::relocation::{PROD, Tree, fields, text};
 const TABLES: usize = 4;
 const STEPS: usize = 700;
 
-/// Looks as often as it is asked, and proves all of it each time.
-const EAGER: &str = "      settle: 0s\n      max-staleness: 0s\n      wait: 60s\n      recheck: 0s\n";
+/// Looks as often as it is asked.
+const EAGER: &str = "      settle: 0s\n      max-staleness: 0s\n      wait: 60s\n";
 
 struct Play {
     standby: Standby,

@@ -72,7 +72,7 @@ impl Standby {
     }
 
     pub async fn sync(&self) -> Vec<TableStatus> {
-        self.replica().sync(&[]).await.expect("looked")
+        self.replica().sync(&[], lifeboat::replica::Recheck::WhenDue).await.expect("looked")
     }
 
     fn catalog(&self) -> &app::AppCatalog {

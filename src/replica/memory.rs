@@ -1,0 +1,51 @@
+//! What a process remembers of a table between looks: it saves work, and nothing is lost with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::published::Published;
+use super::recheck::Recheck;
+use crate::storage::Watch;
+use crate::table::relocate::Examples;
+
+/// How many times as long as it took passes until files that went cause the next recheck.
+const REST: u32 = 4;
+
+/// What is remembered of a table between looks; without it only more is asked.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// What the metadata folder said when the last look found nothing left to do.
+    pub(super) stamp: Option<String>,
+    pub(super) published: Option<Arc<Published>>,
+    /// When metadata files were first seen, by name.
+    pub(super) seen: HashMap<String, Instant>,
+    /// Examples of what candidates lacked, by name.
+    pub(super) lacked: HashMap<String, Examples>,
+    /// When all of what is published was last found to be here.
+    pub(super) proven_at: Option<Instant>,
+    /// Files of what is published are gone, so that it proves nothing of what builds on it.
+    pub(super) is_void: bool,
+    /// Those files.
+    pub(super) gone: Examples,
+    /// What lies in the table's folder, to see what goes.
+    pub(super) watch: Watch,
+    /// A file went that may have been one of what is published.
+    pub(super) is_suspect: bool,
+    /// How long the last recheck took, and when it ended.
+    pub(super) rechecked: Option<(Instant, Duration)>,
+}
+
+impl Memory {
+    /// Whether all of what is published should be proven anew now.
+    pub(super) fn is_due(&self, recheck: Recheck, every: Duration) -> bool {
+        // of the time between rechecks most is for other work, however often files go
+        let rests = self.rechecked.is_some_and(|(at, took)| at.elapsed() < took * REST);
+        match recheck {
+            Recheck::Now => true,
+            _ if self.is_suspect => !rests,
+            Recheck::WhenDue => self.proven_at.is_none_or(|at| at.elapsed() >= every),
+            Recheck::Never => false,
+        }
+    }
+}
