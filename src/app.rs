@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::catalog::{Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Measure, Standby};
+use crate::catalog::{
+    Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, JournalWriter, Journaled, Measure,
+    Standby,
+};
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
 use crate::error::{Error, Result};
 use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
+use crate::journal::Journal;
 use crate::model::CatalogName;
 use crate::replica::{Confirm, Names, Replica, ReplicaSettings};
 use crate::storage::{Location, Storage, StoreSettings};
@@ -34,11 +38,13 @@ pub struct App {
     pub storage: Arc<Storage>,
     /// The databases that are open, each once.
     pub databases: Vec<Database>,
+    /// Who writes the catalogs' journals, until the jobs begin.
+    journals: Vec<JournalWriter>,
 }
 
 impl App {
     /// Begins the work in the background, which ends when what is returned is dropped; whatever was under way is begun again at the next start.
-    pub fn start_jobs(&self) -> JoinSet<()> {
+    pub fn start_jobs(&mut self) -> JoinSet<()> {
         let all: Arc<[Purges]> = self.databases.iter().cloned().map(Purges::new).collect();
         let workers = all.iter().map(|purges| {
             PurgeWorker::new(purges.clone(), all.clone(), self.storage.clone(), self.metrics.clone()).run()
@@ -46,6 +52,9 @@ impl App {
         let mut jobs: JoinSet<()> = workers.collect();
         for replica in self.catalogs.values().filter_map(|catalog| catalog.replica.clone()) {
             jobs.spawn(replica.run());
+        }
+        for journal in std::mem::take(&mut self.journals) {
+            jobs.spawn(journal.run());
         }
         jobs
     }
@@ -67,9 +76,9 @@ pub struct AppCatalog {
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
 pub async fn build(config: &Config) -> Result<App> {
-    let storage = Arc::new(storage(config));
     let metrics = Metrics::new();
-    let mut databases = Databases::default();
+    let storage = Arc::new(storage(config).counted_by(metrics.clone()));
+    let (mut databases, mut journals) = (Databases::default(), Vec::new());
     let mut catalogs = BTreeMap::new();
     let share = config.limits.cache_bytes / (config.catalogs.len() as u64).max(1);
     for (name, catalog) in &config.catalogs {
@@ -94,10 +103,13 @@ pub async fn build(config: &Config) -> Result<App> {
                 };
                 let floor: Arc<dyn Catalog> = Arc::new(PointerCatalog::new(pointers, storage.clone(), settings));
                 let floor = Arc::new(Measure::new(floor, metrics.clone()));
+                let floor = journaled(name, catalog, floor, &storage, &mut journals);
                 located(catalog, floor, &storage).map(|stack| (stack, "embedded"))
             }
             Source::Upstream(upstream) => {
-                proxy(config, catalog, upstream, share, (&metrics, &storage)).map(|stack| (stack, "rest"))
+                let floor = rest(config, catalog, upstream, &metrics)?;
+                let floor = journaled(name, catalog, floor, &storage, &mut journals);
+                proxy(catalog, floor, share, (&metrics, &storage)).map(|stack| (stack, "rest"))
             }
         };
         let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
@@ -113,15 +125,15 @@ pub async fn build(config: &Config) -> Result<App> {
         let separator = catalog.separator();
         catalogs.insert(name.clone(), AppCatalog { stack, kind, passthrough, separator, replica: standby });
     }
-    Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect() })
+    Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals })
 }
 
-fn proxy(
+/// The upstream itself.
+fn rest(
     config: &Config,
     catalog: &config::Catalog,
     upstream: &config::Upstream,
-    cache_bytes: u64,
-    (metrics, storage): (&Metrics, &Arc<Storage>),
+    metrics: &Metrics,
 ) -> Result<Arc<dyn Catalog>> {
     let auth = match &upstream.auth {
         config::UpstreamAuth::None => UpstreamAuth::None,
@@ -150,8 +162,16 @@ fn proxy(
         client_config: exposed(&catalog.client_config),
         ..RestSettings::new(&upstream.uri)
     };
+    Ok(Arc::new(Measure::new(Arc::new(RestUpstream::new(settings)?), metrics.clone())))
+}
+
+fn proxy(
+    catalog: &config::Catalog,
+    floor: Arc<dyn Catalog>,
+    cache_bytes: u64,
+    (metrics, storage): (&Metrics, &Arc<Storage>),
+) -> Result<Arc<dyn Catalog>> {
     let by_token = catalog.is_judged_upstream();
-    let floor = Arc::new(Measure::new(Arc::new(RestUpstream::new(settings)?), metrics.clone()));
     // below the cache, so that what is kept is what clients hear
     let floor = located(catalog, floor, storage)?;
     let cache = CacheSettings {
@@ -185,6 +205,21 @@ fn replica(
         properties: exposed(&settings.properties),
     };
     Ok(Replica::new(storage.clone(), Arc::new(pointers.clone()), settings, metrics.clone()))
+}
+
+/// The catalog with its journal, where it has one.
+fn journaled(
+    name: &CatalogName,
+    catalog: &config::Catalog,
+    floor: Arc<dyn Catalog>,
+    storage: &Arc<Storage>,
+    writers: &mut Vec<JournalWriter>,
+) -> Arc<dyn Catalog> {
+    let Some(folder) = &catalog.journal else { return floor };
+    let journal = Journal::new(storage.clone(), Location::new(folder));
+    let (journaled, writer) = Journaled::new(name.clone(), floor, journal, storage.clone());
+    writers.push(writer);
+    Arc::new(journaled)
 }
 
 /// The catalog in the clients' naming of the storage, where they have one of their own.

@@ -10,6 +10,7 @@ pub mod database;
 pub mod error;
 pub mod format;
 pub mod jobs;
+pub mod journal;
 pub mod model;
 pub mod replica;
 pub mod server;

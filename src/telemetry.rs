@@ -186,6 +186,10 @@ struct Series {
     replica_tables: Family<StateLabels, Gauge<i64, AtomicI64>>,
     replica_lag_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
     replica_published: Family<CatalogLabels, Counter>,
+    replica_looks: Family<CatalogLabels, Counter>,
+    replica_sweep_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
+    storage_requests: Family<OperationLabels, Counter>,
+    storage_bytes: Family<OperationLabels, Counter>,
 }
 
 /// Every metric of this process.
@@ -222,6 +226,10 @@ impl Metrics {
             replica_tables: Family::default(),
             replica_lag_seconds: Family::default(),
             replica_published: Family::default(),
+            replica_looks: Family::default(),
+            replica_sweep_seconds: Family::default(),
+            storage_requests: Family::default(),
+            storage_bytes: Family::default(),
         };
         series.register();
         Metrics(Arc::new(series))
@@ -289,6 +297,23 @@ impl Metrics {
         self.0.replica_published.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc();
     }
 
+    /// A replicated table was looked at.
+    pub fn replica_looked(&self, catalog: &CatalogName) {
+        self.0.replica_looks.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc();
+    }
+
+    /// All replicated tables of a catalog were looked at.
+    pub fn replica_swept(&self, catalog: &CatalogName, took: Duration) {
+        let labels = CatalogLabels { catalog: catalog.to_string() };
+        self.0.replica_sweep_seconds.get_or_create(&labels).set(took.as_secs_f64());
+    }
+
+    /// What a storage was asked, in so many requests, and the bytes that this moved.
+    pub fn storage(&self, operation: &'static str, requests: u64, size_bytes: u64) {
+        self.0.storage_requests.get_or_create(&OperationLabels { operation }).inc_by(requests);
+        self.0.storage_bytes.get_or_create(&OperationLabels { operation }).inc_by(size_bytes);
+    }
+
     /// Everything in the text format of OpenMetrics.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -319,10 +344,24 @@ impl Series {
         to.register("replica_tables", "Replicated tables by how they stand", self.replica_tables.clone());
         let lag = self.replica_lag_seconds.clone();
         to.register_with_unit("replica_lag", "How far the table furthest behind is behind", Unit::Seconds, lag);
+        to.register("replica_looks", "Looks at replicated tables", self.replica_looks.clone());
+        let sweep = self.replica_sweep_seconds.clone();
+        to.register_with_unit("replica_sweep", "How long the last look at all tables took", Unit::Seconds, sweep);
         to.register(
             "replica_published",
             "States of replicated tables that were published",
             self.replica_published.clone(),
+        );
+        to.register(
+            "storage_requests",
+            "Requests to storage: get, head, list, put, delete",
+            self.storage_requests.clone(),
+        );
+        to.register_with_unit(
+            "storage",
+            "Bytes of files that were read and written",
+            Unit::Bytes,
+            self.storage_bytes.clone(),
         );
         to.register("purge_jobs", "Purge jobs by how they ended", self.purge_jobs.clone());
         to.register("purge_files", "Files deleted by purge jobs", self.purge_files.clone());
@@ -348,6 +387,9 @@ mod tests {
         metrics.replica_tables(&catalog, "behind", 3);
         metrics.replica_lag(&catalog, 1.5);
         metrics.replica_published(&catalog);
+        metrics.replica_looked(&catalog);
+        metrics.replica_swept(&catalog, Duration::from_secs(2));
+        metrics.storage("get", 1, 7);
         let text = metrics.encode();
         for line in [
             r#"lifeboat_requests_total{catalog="main",operation="loadTable",code="200"} 1"#,

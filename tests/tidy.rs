@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/`, each of which may use only those before it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "error",
     "model",
     "format",
@@ -17,6 +17,7 @@ const ORDER: [&str; 15] = [
     "database",
     "upstream",
     "table",
+    "journal",
     "replica",
     "catalog",
     "jobs",

@@ -6,6 +6,7 @@
 
 mod authorise;
 mod cache;
+mod journaled;
 mod locations;
 mod marks;
 mod measure;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use authorise::Authorise;
 pub use cache::{Cache, CacheSettings};
+pub use journaled::{JournalWriter, Journaled};
 pub use locations::{ClientLocations, ClientLocationsSettings};
 pub use measure::Measure;
 pub use standby::Standby;

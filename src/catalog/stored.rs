@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::marks::Mark;
+use crate::model::hex;
 use crate::upstream::{Request, Response, members};
 
 /// Headers whose value an answer may depend on.
@@ -117,12 +118,7 @@ fn names(if_none_match: &HeaderValue, etag: &HeaderValue) -> bool {
 
 fn etag_of(key: &Key, body: &[u8]) -> HeaderValue {
     let digest = Sha256::new().chain_update(&key.0).chain_update(body).finalize();
-    let mut text = String::with_capacity(2 * ETAG_BYTES + 2);
-    text.push('"');
-    for byte in &digest[..ETAG_BYTES] {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text.push('"');
+    let text = format!("\"{}\"", hex(&digest[..ETAG_BYTES]));
     HeaderValue::from_str(&text).expect("hexadecimal digits are a header's text")
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn build(config: &Config) -> Result<App> {
 }
 
 /// Serves what is built already.
-pub(super) async fn serve_app(app: App, config: &Config, ready: impl FnOnce(&str) + Send) -> Result<()> {
+pub(super) async fn serve_app(mut app: App, config: &Config, ready: impl FnOnce(&str) + Send) -> Result<()> {
     let settings = settings(config)?;
     let _jobs = app.start_jobs();
     let stacks = app.catalogs.iter().map(|(name, catalog)| (name.clone(), catalog.stack.clone())).collect();

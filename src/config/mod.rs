@@ -159,6 +159,8 @@ pub struct Catalog {
     pub client_config: BTreeMap<String, Secret>,
     /// Another naming of the storage for clients.
     pub client_locations: Option<ClientLocations>,
+    /// The folder into which changes are written, for sites that get the storage replicated.
+    pub journal: Option<String>,
     /// Replicated storage whose tables are published here: the catalog is a standby.
     pub replica: Option<Replica>,
     /// How long a table may be answered from the cache without asking; 0 asks always.
@@ -185,6 +187,8 @@ pub struct Replica {
     pub map: Vec<(String, String)>,
     /// Where relocated metadata is written, outside of the replicated storage.
     pub overlay: String,
+    /// Where the primary's journal arrives.
+    pub journal: Option<String>,
     /// Who is primary, for people who try to write here.
     pub primary: Option<String>,
     /// Patterns of tables; none is all.

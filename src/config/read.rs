@@ -209,11 +209,20 @@ fn catalog(section: &Section<'_>, source: Source) -> Option<Catalog> {
             Some(section) => Some(client_locations(&section)?),
             None => None,
         },
+        journal: journal_of(section),
         replica: replica_of(section, &source)?,
         source,
         max_staleness: section.duration("max-staleness")?,
         namespace_separator: separator.to_owned(),
     })
+}
+
+fn journal_of(section: &Section<'_>) -> Option<String> {
+    let journal = section.folder("journal")?;
+    if section.has("replica") {
+        section.note("journal", "is written at the primary: a standby reads it, so write it as \"replica.journal\"");
+    }
+    Some(journal)
 }
 
 /// `None` if something is wrong with it.

@@ -16,7 +16,7 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     } else if let Err(error) = LocationMap::new(map.iter().cloned()) {
         section.note("map", error.message());
     }
-    let overlay = section.text("overlay").map(|text| text.trim_end_matches('/').to_owned());
+    let overlay = section.folder("overlay");
     if let Some(overlay) = &overlay {
         check_overlay(section, overlay, &map);
     }
@@ -27,6 +27,7 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     Some(Replica {
         map,
         overlay: overlay?,
+        journal: section.folder("journal"),
         primary: section.text("primary").map(str::to_owned),
         include: list("include"),
         exclude: list("exclude"),
@@ -43,9 +44,6 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
 /// A replicated place is somebody else's: what is written there would be deleted by their next run.
 fn check_overlay(section: &Section<'_>, overlay: &str, map: &[(String, String)]) {
     let location = Location::new(overlay);
-    if let Err(error) = location.check() {
-        section.note("overlay", error.message());
-    }
     if let Some((_, to)) = map.iter().find(|(_, to)| location.leads_into(&Location::new(to))) {
         section.note(
             "overlay",

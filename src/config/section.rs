@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use crate::model::Secret;
 
+use crate::storage::Location;
+
 use super::problem::Problem;
 use super::schema::{self, Form, Presence};
 use super::values;
@@ -112,6 +114,15 @@ impl<'a> Section<'a> {
     /// Whether a key is there, with or without a value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.entry(name).is_some()
+    }
+
+    /// A folder in storage, without slashes at its end; noted when it can be none.
+    pub(super) fn folder(&self, name: &str) -> Option<String> {
+        let folder = self.text(name)?.trim_end_matches('/').to_owned();
+        if let Err(error) = Location::new(&folder).check() {
+            self.note(name, error.message());
+        }
+        Some(folder)
     }
 
     /// A value as it was written, or the schema's default.

@@ -158,8 +158,10 @@ impl Replica {
     /// Looks at all tables again and again.
     pub async fn run(self) {
         loop {
-            if let Err(error) = self.sync(&[], Recheck::WhenDue).await {
-                tracing::warn!(error = %error, "the replicated storage cannot be looked through");
+            let began = Instant::now();
+            match self.sync(&[], Recheck::WhenDue).await {
+                Ok(_) => self.0.metrics.replica_swept(&self.0.settings.catalog, began.elapsed()),
+                Err(error) => tracing::warn!(error = %error, "the replicated storage cannot be looked through"),
             }
             tokio::time::sleep(self.0.settings.interval).await;
         }
@@ -265,6 +267,7 @@ impl Shared {
             turn.watch.give_up();
         }
         table.watched.store(turn.watch.count(), Ordering::Relaxed);
+        self.metrics.replica_looked(&self.settings.catalog);
         if status.action != Action::None {
             self.metrics.replica_published(&self.settings.catalog);
         }

@@ -20,6 +20,7 @@ pub use object::StoreSettings;
 pub use watch::Watch;
 
 use crate::error::{Error, Kind, Result};
+use crate::telemetry::Metrics;
 use location::Place;
 use object::Bucket;
 
@@ -75,17 +76,24 @@ pub struct Storage {
     settings: Vec<StoreSettings>,
     buckets: Mutex<BTreeMap<(String, usize), Arc<Bucket>>>,
     local_roots: Option<Vec<Location>>,
+    metrics: Metrics,
 }
 
 impl Storage {
     /// Takes the stores' settings; a place's store is the one with the longest prefix. S3 without settings is reached with the environment's.
     pub fn new(settings: Vec<StoreSettings>) -> Self {
-        Storage { settings, buckets: Mutex::default(), local_roots: None }
+        Storage { settings, buckets: Mutex::default(), local_roots: None, metrics: Metrics::new() }
     }
 
     /// The same, but of this machine's file system only what lies at and below `roots` is open; all else is [`Kind::Forbidden`].
     pub fn with_local_roots(mut self, roots: Vec<Location>) -> Self {
         self.local_roots = Some(roots);
+        self
+    }
+
+    /// The same, counting what is asked among a server's other figures.
+    pub fn counted_by(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 
@@ -105,15 +113,17 @@ impl Storage {
 
     /// The whole file, with what the store says of it.
     pub async fn fetch(&self, location: &Location, size_bytes_max: u64) -> Result<(Bytes, Found)> {
-        match self.place(location)? {
+        let read = match self.place(location)? {
             Place::Local(path) => local::read(path, size_bytes_max).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.read(&key, size_bytes_max).await,
-        }
-        .map_err(|e| e.context(format!("reading {location}")))
+        };
+        self.metrics.storage("get", 1, read.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64));
+        read.map_err(|e| e.context(format!("reading {location}")))
     }
 
     /// Writes a file that must not exist; [`Kind::AlreadyExists`] when it does, and then nothing is changed. Durable when it returns.
     pub async fn write_new(&self, location: &Location, bytes: Bytes) -> Result<()> {
+        self.metrics.storage("put", 1, bytes.len() as u64);
         match self.place(location)? {
             Place::Local(path) => local::write_new(path, bytes).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.write_new(&key, bytes).await,
@@ -124,6 +134,7 @@ impl Storage {
     /// Writes a file that must not exist, for [`Storage::publish`] to give it its name together with others.
     pub async fn stage(&self, location: &Location, bytes: Bytes) -> Result<Staged> {
         let size_bytes = bytes.len() as u64;
+        self.metrics.storage("put", 1, size_bytes);
         let kept = match self.place(location)? {
             Place::Local(path) => Kept::Local(local::stage(path, bytes).await),
             // a store has no way to name a file later, and its answer means that the file is safe
@@ -162,6 +173,7 @@ impl Storage {
 
     /// What the store says of a file, or `None` where there is none.
     pub async fn look(&self, location: &Location) -> Result<Option<Found>> {
+        self.metrics.storage("head", 1, 0);
         match self.place(location)? {
             Place::Local(path) => local::look(path).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.look(&key).await,
@@ -171,6 +183,7 @@ impl Storage {
 
     /// Deletes a file; that there is none is fine.
     pub async fn delete(&self, location: &Location) -> Result<()> {
+        self.metrics.storage("delete", 1, 0);
         match self.place(location)? {
             Place::Local(path) => local::delete(path).await,
             Place::Object { bucket, key } => self.bucket(location, &bucket)?.delete(&key).await,
@@ -209,6 +222,7 @@ impl Storage {
 
     /// What is directly in a folder, in no order. No such folder: nothing.
     pub async fn children(&self, folder: &Location) -> Result<Children> {
+        self.metrics.storage("list", 1, 0);
         match self.place(folder)? {
             Place::Local(path) => local::children(path).await,
             Place::Object { bucket, key } => self.bucket(folder, &bucket)?.children(&key).await,
@@ -219,6 +233,7 @@ impl Storage {
     /// The names of files directly in a folder that come after `after`, in their order, some `count_max` of them at most. A store is asked for
     /// those only, so that it costs one request however many come before.
     pub async fn names_after(&self, folder: &Location, after: &str, count_max: usize) -> Result<Vec<String>> {
+        self.metrics.storage("list", 1, 0);
         match self.place(folder)? {
             Place::Local(path) => local::names_after(path, after, count_max).await,
             Place::Object { bucket, key } => self.bucket(folder, &bucket)?.names_after(&key, after, count_max).await,
@@ -229,7 +244,10 @@ impl Storage {
     /// Something that is another one whenever files came into a folder or went; `None` where there is no such thing and no other way than to list.
     pub async fn folder_stamp(&self, folder: &Location) -> Result<Option<String>> {
         match self.place(folder)? {
-            Place::Local(path) => local::folder_stamp(path).await,
+            Place::Local(path) => {
+                self.metrics.storage("head", 1, 0);
+                local::folder_stamp(path).await
+            }
             Place::Object { .. } => Ok(None),
         }
         .map_err(|e| e.context(format!("looking at {folder}")))
@@ -250,11 +268,12 @@ impl Storage {
             }
             each(file)
         };
-        match self.place(prefix)? {
+        let listed = match self.place(prefix)? {
             Place::Local(path) => local::list(prefix.clone(), path, counted).await,
             Place::Object { bucket, key } => self.bucket(prefix, &bucket)?.list(prefix, &key, counted).await,
-        }
-        .map_err(|e| e.context(format!("listing {prefix}")))
+        };
+        self.metrics.storage("list", 1 + (count / object::KEYS_A_PAGE) as u64, 0);
+        listed.map_err(|e| e.context(format!("listing {prefix}")))
     }
 
     /// The client of a bucket under the settings that cover a location; made once.

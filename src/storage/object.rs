@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
 
 /// Keys that a store gives in one answer.
-const KEYS_A_PAGE: usize = 1_000;
+pub(super) const KEYS_A_PAGE: usize = 1_000;
 
 /// How to reach the places under a prefix.
 #[derive(Debug, Clone)]

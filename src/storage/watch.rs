@@ -58,6 +58,7 @@ impl Storage {
             (Place::Object { bucket, key }, Kept::Nothing) => (Kept::Object(Pages::default()), Some((bucket, key))),
             (Place::Object { bucket, key }, kept) => (kept, Some((bucket, key))),
         };
+        self.metrics.storage("list", 1, 0);
         let context = |e: Error| e.context(format!("listing {folder}"));
         let went = match kept {
             (Kept::Local(folders), _) => {

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::answer::Answer;
-use super::once::{Once, hex};
+use super::once::Once;
 use super::paging::Paging;
 use super::port::{Change, Kept, Page, Pointer};
 use super::{PointerCatalog, check_ident, files, places};
 use crate::error::{Error, Kind, Result};
 use crate::format::metadata::{table, view};
-use crate::model::{Ident, Namespace};
+use crate::model::{Ident, Namespace, hex};
 use crate::storage::Location;
 use crate::upstream::{Request, Response};
 

@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::port::Outcome;
 use super::{PointerCatalog, now_ms};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Access, Operation};
+use crate::model::{Access, Operation, hex};
 use crate::upstream::{Request, Response};
 
 /// The status of an [`Outcome`] that is an error.
@@ -161,9 +161,4 @@ fn in_doubt(e: Error) -> Error {
         }
         _ => e,
     }
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
