@@ -195,6 +195,8 @@ fn replica(
         catalog: catalog.clone(),
         map: LocationMap::new(settings.map.iter().cloned())?,
         overlay: Location::new(&settings.overlay),
+        journal: settings.journal.as_ref().map(Location::new),
+        drop_after: settings.drop_after,
         names: Names::new(settings.include.clone(), settings.exclude.clone()),
         confirm,
         settle: settings.settle,

@@ -83,6 +83,9 @@ enum Command {
     /// Say how replicated tables stand: published and newest state, lag, what is missing
     #[command(after_help = replica::help("status"))]
     Status(replica::ReplicaOptions),
+    /// Keep a table that was dropped at the primary, or give it back its name
+    #[command(after_help = replica::help("undrop"))]
+    Undrop(replica::ReplicaOptions),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -210,6 +213,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Plan(options) => block_on(replica::run(options, replica::What::Plan)),
         Command::Sync(options) => block_on(replica::run(options, replica::What::Sync)),
         Command::Status(options) => block_on(replica::run(options, replica::What::Status)),
+        Command::Undrop(options) => block_on(replica::run(options, replica::What::Undrop)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

@@ -55,6 +55,8 @@ pub(super) enum What {
     Sync,
     /// Say how tables stand.
     Status,
+    /// Keep tables that were dropped at the primary.
+    Undrop,
 }
 
 /// Looks at the tables of the replicas, and fails unless all are level.
@@ -69,10 +71,14 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
         return Err(Failure::Usage(format!("{}: {message}", file.display())));
     }
     let tables = options.tables.iter().map(|text| ident(text)).collect::<Result<Vec<_>, _>>()?;
+    if what == What::Undrop && tables.is_empty() {
+        return Err(Failure::Usage("name the tables that are to be kept".to_owned()));
+    }
     let recheck = if options.rebuild { Recheck::Now } else { Recheck::Never };
     let mut rows = Vec::new();
     for (name, replica) in replicas {
         let looked = match what {
+            What::Undrop => undrop(&replica, &tables).await,
             What::Sync => sync(&replica, &tables, recheck, options.wait.unwrap_or_default()).await,
             What::Plan | What::Status => replica.plan(&tables, recheck).await,
         };
@@ -101,6 +107,13 @@ async fn sync(
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+async fn undrop(replica: &Replica, tables: &[Ident]) -> Result<Vec<TableStatus>, Error> {
+    for table in tables {
+        replica.undrop(table).await?;
+    }
+    replica.sync(tables, Recheck::Never).await
 }
 
 fn ident(text: &str) -> Result<Ident, Error> {

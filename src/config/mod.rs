@@ -189,6 +189,8 @@ pub struct Replica {
     pub overlay: String,
     /// Where the primary's journal arrives.
     pub journal: Option<String>,
+    /// How long a table that was dropped at the primary is kept here.
+    pub drop_after: Duration,
     /// Who is primary, for people who try to write here.
     pub primary: Option<String>,
     /// Patterns of tables; none is all.

@@ -28,6 +28,7 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         map,
         overlay: overlay?,
         journal: section.folder("journal"),
+        drop_after: section.duration("drop-after")?,
         primary: section.text("primary").map(str::to_owned),
         include: list("include"),
         exclude: list("exclude"),

@@ -6,7 +6,6 @@
 mod follow;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -15,6 +14,7 @@ pub use follow::Follower;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Entry, Event, JOURNAL_FORMAT_VERSION};
 use crate::storage::{Location, Storage};
+use crate::upstream::pointer::now_ms;
 
 /// The largest object.
 const ENTRY_BYTES_MAX: u64 = 64 << 20;
@@ -115,9 +115,4 @@ fn number(name: &str) -> Option<u64> {
 
 fn to_bytes(entry: &Entry) -> Result<Bytes> {
     serde_json::to_vec(entry).map(Bytes::from).map_err(|e| Error::internal(e.to_string()))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

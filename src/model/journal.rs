@@ -14,6 +14,8 @@ use crate::error::{Error, Kind, Result};
 pub const JOURNAL_FORMAT_VERSION: u32 = 1;
 /// Events of one entry.
 const EVENTS_MAX: usize = 200_000;
+/// How long checkpoints tell of names that are gone.
+const DROPS_KEPT_MS: i64 = 90 * 24 * 3600 * 1000;
 /// Metadata files that are remembered of one table: those of its last commits.
 const FILES_MAX: usize = 128;
 
@@ -58,6 +60,9 @@ pub enum Event {
         /// The name.
         #[serde(flatten)]
         ident: Ident,
+        /// Since when, where that was not just now.
+        #[serde(default, rename = "time-ms", skip_serializing_if = "Option::is_none")]
+        time_ms: Option<i64>,
     },
     /// A name is another.
     Rename {
@@ -142,7 +147,7 @@ impl Event {
             Ident::new(Namespace::new(ident.namespace.levels().to_vec())?, ident.name.clone()).map(drop)
         };
         match self {
-            Event::Commit { ident, .. } | Event::Drop { ident } => check(ident),
+            Event::Commit { ident, .. } | Event::Drop { ident, .. } => check(ident),
             Event::Rename { ident, to } => check(ident).and_then(|()| check(to)),
             Event::Namespace { namespace, .. } | Event::DropNamespace { namespace } => {
                 Namespace::new(namespace.levels().to_vec()).map(drop)
@@ -202,9 +207,9 @@ impl Said {
                     self.commit(ident, uuid, metadata, entry.number);
                     committed.push(ident.clone());
                 }
-                Event::Drop { ident } => {
+                Event::Drop { ident, time_ms } => {
                     self.named.remove(ident);
-                    self.dropped.insert(ident.clone(), (entry.number, entry.time_ms));
+                    self.dropped.insert(ident.clone(), (entry.number, time_ms.unwrap_or(entry.time_ms)));
                 }
                 Event::Rename { ident, to } => {
                     if let Some(named) = self.named.remove(ident) {
@@ -273,7 +278,10 @@ impl Said {
             let (_, metadata) = named.files.last()?;
             Some(Event::Commit { ident: ident.clone(), uuid: named.uuid.clone(), metadata: metadata.clone() })
         });
-        namespaces.chain(newest).collect()
+        // who begins here must hear of what it may have published before
+        let recent = self.dropped.iter().filter(|(_, (_, time_ms))| self.time_ms - time_ms < DROPS_KEPT_MS);
+        let dropped = recent.map(|(ident, (_, time_ms))| Event::Drop { ident: ident.clone(), time_ms: Some(*time_ms) });
+        namespaces.chain(newest).chain(dropped).collect()
     }
 }
 
@@ -309,7 +317,7 @@ mod tests {
             entry(1, vec![commit("a", "1", "a1"), commit("b", "2", "b1")]),
             entry(2, vec![commit("a", "1", "a2")]),
             entry(3, vec![Event::Rename { ident: ident("a"), to: ident("c") }]),
-            entry(4, vec![Event::Drop { ident: ident("b") }]),
+            entry(4, vec![Event::Drop { ident: ident("b"), time_ms: None }]),
             entry(5, vec![commit("a", "3", "a/new")]),
         ];
         let said = Said::of(&entries);

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::SiteCatalog;
 use super::confirm::{Candidate, candidates};
 use super::discover::{Folder, MetadataFile, metadata_folder, newer_files};
 use super::memory::Memory;
@@ -14,8 +13,10 @@ use super::published::{self, Published};
 use super::recheck::Recheck;
 use super::settings::{Confirm, ReplicaSettings};
 use super::status::{Action, State, TableStatus, Version};
+use super::{SiteCatalog, told};
 use crate::error::{Error, Kind, Result};
 use crate::format::relocate::{Selection, is_view};
+use crate::model::Named;
 use crate::storage::{Location, Storage};
 use crate::table::relocate::{self, Examples, Options, Proof, ReadFrom, Relocated, parse, uuid};
 use crate::upstream::pointer::Pointer;
@@ -35,6 +36,8 @@ pub(super) struct Advance<'r> {
     pub(super) site: &'r dyn SiteCatalog,
     pub(super) settings: &'r ReplicaSettings,
     pub(super) folder: &'r Folder,
+    /// What the primary's journal says of it.
+    pub(super) told: Option<&'r Named>,
     /// Nothing is written.
     pub(super) is_plan: bool,
     pub(super) recheck: Recheck,
@@ -88,12 +91,14 @@ impl Advance<'_> {
         let folder = metadata_folder(&self.folder.location);
         // before the files are looked at: what comes meanwhile changes it, and is looked at next time
         let stamp = self.storage.folder_stamp(&folder).await?;
-        if stamp.is_some() && stamp == memory.stamp && status.state != State::Broken {
+        let told = self.told.map(|named| named.number);
+        if stamp.is_some() && stamp == memory.stamp && told == memory.told && status.state != State::Broken {
             status.state = State::Level;
             return Ok(());
         }
         let may_rest = self.advance(memory, status).await?;
         memory.stamp = if may_rest { stamp } else { None };
+        memory.told = told;
         Ok(())
     }
 
@@ -127,7 +132,8 @@ impl Advance<'_> {
         let mut found = newer_files(self.storage, &self.folder.location, current.as_ref()).await?;
         found.sort();
         self.see(memory, &found);
-        let Newest { readable, named, is_view } = self.newest(&found, status).await?;
+        let Newest { readable, mut named, is_view } = self.newest(&found, status).await?;
+        named.extend(self.told.into_iter().flat_map(told::names));
         // a view's file has no log of those before it
         let trusts = self.settings.confirm == Confirm::TrustNewest || is_view;
         let trusted = |file: &MetadataFile| {
@@ -233,6 +239,14 @@ impl Advance<'_> {
             Err(e) => return Err(e),
         };
         status.files_asked += proof.files;
+        if let Some(named) = self.told {
+            let bytes = self.storage.read(&source, METADATA_BYTES_MAX).await?;
+            match told::check(named, &choice.file.name, &bytes, uuid(&proof.metadata)) {
+                // it is being written
+                Err(_) if !has_settled => return Ok(Tried::Lacks(Examples::one(source.to_string()))),
+                checked => checked?,
+            }
+        }
         self.check(&proof, base.as_deref(), choice)?;
         if !proof.heads_are_whole() {
             let missing = proof.missing;

@@ -23,7 +23,7 @@ const NAMES_MAX: usize = 1_000;
 /// Versions of a Hadoop table that are asked for in one look.
 const HADOOP_VERSIONS_MAX: u64 = 64;
 /// What a table's folder has.
-const METADATA: &str = "metadata";
+pub(super) const METADATA: &str = "metadata";
 
 /// A table's or view's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

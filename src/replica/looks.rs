@@ -14,14 +14,18 @@ use tokio::time::timeout;
 
 use super::advance::Advance;
 use super::discover::{self, Folder};
+use super::gone::{self, Gone};
 use super::memory::Memory;
 use super::recheck::Recheck;
 use super::status::{Action, State, TableStatus};
+use super::told::Told;
 use super::{ReplicaSettings, SiteCatalog};
 use crate::error::{Error, Kind, Result};
-use crate::model::Ident;
+use crate::journal::{Follower, Journal};
+use crate::model::{Ident, Namespace, Said};
 use crate::storage::{Location, Storage};
 use crate::telemetry::Metrics;
+use crate::upstream::pointer::Properties;
 
 /// Tables that are looked at at once.
 const TABLES_AT_ONCE: usize = 32;
@@ -43,6 +47,29 @@ struct Shared {
     discovered: Arc<Turn<Option<Instant>>>,
     /// Files whose names are remembered, as of the last time that they were counted.
     watched: AtomicUsize,
+    /// Reads the primary's journal.
+    follower: Option<Turn<Follower>>,
+    said: Mutex<Arc<Said>>,
+    /// What is done already of what the journal says of namespaces and of names that are gone.
+    done: Mutex<Done>,
+}
+
+/// What need not be done again.
+#[derive(Default)]
+struct Done {
+    namespaces: BTreeMap<Namespace, Properties>,
+    gone: BTreeMap<Ident, u64>,
+}
+
+/// What a table is to the replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Case {
+    /// One that is followed.
+    Here,
+    /// One that cannot be followed, and why.
+    Blocked(String),
+    /// One that is gone at the primary.
+    Gone(Gone),
 }
 
 /// A table of the replica.
@@ -52,8 +79,7 @@ struct Table {
     last: Mutex<Option<(Instant, TableStatus)>>,
     /// Files whose names are remembered.
     watched: AtomicUsize,
-    /// Another folder that says the same name.
-    rival: Option<Location>,
+    case: Case,
 }
 
 impl Table {
@@ -74,15 +100,27 @@ impl Replica {
         settings: ReplicaSettings,
         metrics: Metrics,
     ) -> Replica {
-        let (tables, discovered, watched) = (Mutex::default(), Arc::default(), AtomicUsize::new(0));
-        Replica(Arc::new(Shared { storage, site, settings, metrics, tables, discovered, watched }))
+        let journal = settings.journal.clone().map(|folder| Journal::new(storage.clone(), folder));
+        let follower = journal.map(|journal| Turn::new(Follower::new(journal, settings.settle)));
+        Replica(Arc::new(Shared {
+            storage,
+            site,
+            settings,
+            metrics,
+            follower,
+            tables: Mutex::default(),
+            discovered: Arc::default(),
+            watched: AtomicUsize::new(0),
+            said: Mutex::default(),
+            done: Mutex::default(),
+        }))
     }
 
     /// Sees to it that a table's last look is not older than allowed, if that can be done in time. [`Kind::Unavailable`] for a table that must not be
     /// served.
     pub async fn refresh(&self, ident: &Ident) -> Result<()> {
         let began = Instant::now();
-        if self.0.table(ident).is_none() {
+        if self.0.table(ident).is_none() || self.0.follower.is_some() {
             self.discover(self.0.settings.wait_max).await;
         }
         let Some(table) = self.0.table(ident) else { return Ok(()) };
@@ -148,6 +186,14 @@ impl Replica {
         }
         let is_wanted = |table: &Arc<Table>| wanted.is_empty() || wanted.contains(&table.folder.ident);
         Ok(self.0.all().into_iter().filter(is_wanted).collect())
+    }
+
+    /// Keeps a table that was dropped at the primary, or gives it back its name.
+    pub async fn undrop(&self, ident: &Ident) -> Result<()> {
+        let turn = self.0.discovered.clone().lock_owned().await;
+        self.0.clone().discover(turn, Duration::ZERO).await?;
+        self.0.done().gone.remove(ident);
+        self.0.names().undrop(ident, &self.0.said()).await
     }
 
     /// How all tables stand as of their last looks.
@@ -222,27 +268,99 @@ impl Shared {
         if turn.is_some_and(|at| at.elapsed() < max_staleness) {
             return Ok(());
         }
-        let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
-        let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
-        let found = discover::folders(&self.storage, &roots, &known).await?;
-        let mut named: BTreeMap<Ident, (Folder, Option<Location>)> = BTreeMap::new();
-        for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
-            match named.get_mut(&folder.ident) {
-                Some((_, rival)) => *rival = Some(folder.location),
-                None => drop(named.insert(folder.ident.clone(), (folder, None))),
-            }
-        }
+        let found = match &self.follower {
+            Some(follower) => self.told(follower).await?,
+            None => self.found().await?,
+        };
         let mut tables = self.tables();
-        for (ident, (folder, rival)) in named {
-            if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.rival == rival) {
+        let is_gone = |ident: &Ident| self.follower.is_some() && !found.contains_key(ident);
+        tables.retain(|ident, _| !is_gone(ident));
+        for (ident, (folder, case)) in found {
+            if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.case == case) {
                 let (turn, last, watched) = (Arc::default(), Mutex::default(), AtomicUsize::new(0));
-                let table = Table { folder, turn, last, watched, rival };
+                let table = Table { folder, turn, last, watched, case };
                 tables.insert(ident, Arc::new(table));
             }
         }
         drop(tables);
         *turn = Some(Instant::now());
         Ok(())
+    }
+
+    /// The tables whose folders are in the replicated storage.
+    async fn found(&self) -> Result<BTreeMap<Ident, (Folder, Case)>> {
+        let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
+        let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
+        let found = discover::folders(&self.storage, &roots, &known).await?;
+        let mut named: BTreeMap<Ident, (Folder, Case)> = BTreeMap::new();
+        for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
+            match named.get_mut(&folder.ident) {
+                Some((first, case)) => *case = Case::Blocked(clash(first, &folder.location)),
+                None => drop(named.insert(folder.ident.clone(), (folder, Case::Here))),
+            }
+        }
+        Ok(named)
+    }
+
+    /// The tables that the primary's journal names, and those of ours that it says are gone.
+    async fn told(&self, follower: &Turn<Follower>) -> Result<BTreeMap<Ident, (Folder, Case)>> {
+        let said = follower.lock().await.look().await?;
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said.clone();
+        let mut told = Told::of(&said, &self.settings.map, |ident| self.settings.names.wants(ident));
+        let mut named = BTreeMap::new();
+        for folder in told.folders {
+            let case = told.blocked.remove(&folder.ident).map_or(Case::Here, Case::Blocked);
+            named.insert(folder.ident.clone(), (folder, case));
+        }
+        self.namespaces(&said).await;
+        for (ident, (number, time_ms)) in &said.dropped {
+            let is_done = || self.done().gone.get(ident) == Some(number);
+            if is_done() || !self.settings.names.wants(ident) {
+                continue;
+            }
+            match self.names().ours(ident).await? {
+                Some(pointer) => {
+                    let folder = Folder { ident: ident.clone(), location: pointer.location };
+                    named.insert(ident.clone(), (folder, Case::Gone(Gone { number: *number, time_ms: *time_ms })));
+                }
+                None => drop(self.done().gone.insert(ident.clone(), *number)),
+            }
+        }
+        Ok(named)
+    }
+
+    /// Brings namespaces to what the journal says. What fails is tried again.
+    async fn namespaces(&self, said: &Said) {
+        let is_wanted = |namespace: &Namespace| self.settings.names.wants_in(namespace);
+        for (namespace, properties) in said.namespaces.iter().filter(|(namespace, _)| is_wanted(namespace)) {
+            if self.done().namespaces.get(namespace) == Some(properties) {
+                continue;
+            }
+            match self.names().namespace(namespace, properties).await {
+                Ok(()) => drop(self.done().namespaces.insert(namespace.clone(), properties.clone())),
+                Err(error) => {
+                    tracing::warn!(%namespace, %error, "a namespace cannot be brought to the primary's state")
+                }
+            }
+        }
+        for namespace in said.dropped_namespaces.iter().filter(|namespace| is_wanted(namespace)) {
+            self.done().namespaces.remove(namespace);
+            if let Err(error) = self.names().drop_namespace(namespace).await {
+                tracing::warn!(%namespace, %error, "a namespace that is gone at the primary cannot be removed");
+            }
+        }
+    }
+
+    fn done(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn said(&self) -> Arc<Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn names(&self) -> gone::Names<'_> {
+        gone::Names { storage: &self.storage, site: self.site.as_ref(), settings: &self.settings }
     }
 
     /// Looks at a table, unless that was done not long ago.
@@ -283,11 +401,23 @@ impl Shared {
     }
 
     async fn look_once(&self, table: &Table, memory: &mut Memory, is_plan: bool, recheck: Recheck) -> TableStatus {
-        if let Some(rival) = &table.rival {
-            return clash(&table.folder, rival);
+        let (said, folder) = (self.said(), &table.folder);
+        match &table.case {
+            Case::Here => {}
+            Case::Blocked(reason) => return blocked(folder, reason.clone()),
+            Case::Gone(gone) => {
+                let looked = self.names().look(&folder.ident, *gone, &said, is_plan).await;
+                return looked.map_or_else(
+                    |e| blocked(folder, e.told()),
+                    |status| {
+                        status.unwrap_or_else(|| TableStatus::new(folder.ident.clone(), folder.location.to_string()))
+                    },
+                );
+            }
         }
         let (storage, site, settings) = (&self.storage, self.site.as_ref(), &self.settings);
-        Advance { storage, site, settings, folder: &table.folder, is_plan, recheck }.look(memory).await
+        let told = said.named.get(&folder.ident);
+        Advance { storage, site, settings, folder, told, is_plan, recheck }.look(memory).await
     }
 
     /// A look that is waited for only so long; it goes on all the same.
@@ -304,12 +434,16 @@ impl Shared {
 }
 
 /// Two folders that say one name: nobody here can tell which of them is the table's.
-fn clash(folder: &Folder, rival: &Location) -> TableStatus {
-    let mut status = TableStatus::new(folder.ident.clone(), folder.location.to_string());
-    status.state = State::Blocked;
-    status.reason = Some(format!(
+fn clash(folder: &Folder, rival: &Location) -> String {
+    format!(
         "{} and {rival} both say that they are {}: exclude the name, or remove the one that is left of a dropped table",
         folder.location, folder.ident
-    ));
+    )
+}
+
+fn blocked(folder: &Folder, reason: String) -> TableStatus {
+    let mut status = TableStatus::new(folder.ident.clone(), folder.location.to_string());
+    status.state = State::Blocked;
+    status.reason = Some(reason);
     status
 }

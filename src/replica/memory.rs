@@ -17,6 +17,8 @@ const REST: u32 = 4;
 pub(super) struct Memory {
     /// What the metadata folder said when the last look found nothing left to do.
     pub(super) stamp: Option<String>,
+    /// The journal's last word then.
+    pub(super) told: Option<u64>,
     pub(super) published: Option<Arc<Published>>,
     /// When metadata files were first seen, by name.
     pub(super) seen: HashMap<String, Instant>,

@@ -8,6 +8,7 @@
 mod advance;
 mod confirm;
 mod discover;
+mod gone;
 mod looks;
 mod memory;
 mod names;
@@ -16,6 +17,7 @@ mod recheck;
 mod settings;
 mod site;
 mod status;
+mod told;
 
 pub use discover::Folder;
 pub use looks::Replica;

@@ -32,6 +32,18 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Whether tables of a namespace may be wanted: all of them, or one by its name's beginning.
+    pub fn wants_in(&self, namespace: &Namespace) -> bool {
+        let begin = format!("{namespace}.");
+        let may_be_in = |pattern: &String| {
+            let plain = pattern.split('*').next().unwrap_or_default();
+            plain.starts_with(&begin) || begin.starts_with(plain) && plain.len() < pattern.len()
+        };
+        self.include.is_empty() || self.include.iter().any(may_be_in)
+    }
+}
+
 /// The name of the table whose folder has these levels below the warehouse.
 pub(super) fn of_folder(levels: &[String]) -> Result<Ident> {
     let Some((table, above)) = levels.split_last() else {

@@ -26,6 +26,10 @@ pub struct ReplicaSettings {
     pub map: LocationMap,
     /// Where relocated metadata is written: outside of the replicated storage.
     pub overlay: Location,
+    /// Where the primary's journal arrives; without one, tables are found by their folders.
+    pub journal: Option<Location>,
+    /// How long a table that was dropped at the primary is kept here.
+    pub drop_after: Duration,
     /// Which tables.
     pub names: Names,
     /// Which metadata file is believed.

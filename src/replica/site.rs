@@ -18,6 +18,21 @@ pub trait SiteCatalog: Send + Sync {
 
     /// Publishes `to` where `from` was; [`Kind::CommitFailed`] or [`Kind::AlreadyExists`] if something else is there by now.
     async fn publish(&self, ident: &Ident, from: Option<&Pointer>, to: Pointer) -> Result<()>;
+
+    /// Takes away the name of what is published; its files stay.
+    async fn unpublish(&self, ident: &Ident, from: &Pointer) -> Result<()>;
+
+    /// Gives what is published another name.
+    async fn rename(&self, from: &Ident, pointer: &Pointer, to: &Ident) -> Result<()>;
+
+    /// A namespace's properties, or `None` where there is no such namespace.
+    async fn namespace(&self, namespace: &Namespace) -> Result<Option<Properties>>;
+
+    /// Makes a namespace, or replaces its properties if they are still `from`.
+    async fn set_namespace(&self, namespace: &Namespace, from: Option<Properties>, to: Properties) -> Result<()>;
+
+    /// Removes a namespace if it is empty.
+    async fn drop_namespace(&self, namespace: &Namespace) -> Result<()>;
 }
 
 #[async_trait]
@@ -33,6 +48,32 @@ impl SiteCatalog for Arc<dyn Pointers> {
         };
         let from = from.metadata_location.clone();
         self.apply(&[Change::Swap { ident: ident.clone(), from, to }], None).await
+    }
+
+    async fn unpublish(&self, ident: &Ident, from: &Pointer) -> Result<()> {
+        self.apply(&[Change::Drop { ident: ident.clone(), from: from.clone(), purge: false }], None).await
+    }
+
+    async fn rename(&self, from: &Ident, pointer: &Pointer, to: &Ident) -> Result<()> {
+        make_namespace(self.as_ref(), &to.namespace).await?;
+        self.apply(&[Change::Rename { kept: pointer.kept, from: from.clone(), to: to.clone() }], None).await
+    }
+
+    async fn namespace(&self, namespace: &Namespace) -> Result<Option<Properties>> {
+        self.as_ref().namespace(namespace).await
+    }
+
+    async fn set_namespace(&self, namespace: &Namespace, from: Option<Properties>, to: Properties) -> Result<()> {
+        let namespace = namespace.clone();
+        let change = match from {
+            Some(from) => Change::SetProperties { namespace, from, to },
+            None => Change::CreateNamespace { namespace, properties: to },
+        };
+        self.apply(&[change], None).await
+    }
+
+    async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
+        self.apply(&[Change::DropNamespace { namespace: namespace.clone() }], None).await
     }
 }
 

@@ -36,6 +36,10 @@ pub enum Action {
     Advance,
     /// Leaves snapshots out that lost files.
     Prune,
+    /// Takes the name away: the table was dropped at the primary.
+    Drop,
+    /// Gives it another name, as the primary did.
+    Rename,
 }
 
 /// One state of a table.

@@ -97,7 +97,7 @@ impl JournalWriter {
                     self.append(together, true).await?;
                 }
                 Change::Commit(state) => events.extend(self.commit(Some(state)).await),
-                Change::Drop(ident) => events.push(Event::Drop { ident }),
+                Change::Drop(ident) => events.push(Event::Drop { ident, time_ms: None }),
                 Change::Rename(ident, to) => events.push(Event::Rename { ident, to }),
                 Change::Namespace(namespace) => {
                     let properties = self.asking.properties(&namespace).await?;
@@ -162,7 +162,7 @@ impl JournalWriter {
             }
         }
         let gone = said.named.keys().filter(|ident| !there.contains(*ident));
-        events.extend(gone.map(|ident| Event::Drop { ident: ident.clone() }));
+        events.extend(gone.map(|ident| Event::Drop { ident: ident.clone(), time_ms: None }));
         let left = said.namespaces.keys().filter(|namespace| !namespaces.contains(namespace));
         events.extend(left.map(|namespace| Event::DropNamespace { namespace: namespace.clone() }));
         if !events.is_empty() {

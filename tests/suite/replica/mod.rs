@@ -3,5 +3,6 @@
 mod bad;
 mod chaos;
 mod crash;
+mod journal;
 mod primary;
 mod standby;

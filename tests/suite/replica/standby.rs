@@ -33,6 +33,14 @@ impl Standby {
         Standby { folder: Arc::new(folder), app }
     }
 
+    /// With another pair in place of the usual one.
+    pub async fn with(folder: tempfile::TempDir, lines: &str, pair: &str) -> Standby {
+        let usual = yaml(folder.path(), lines, "overlay", None);
+        let own = usual.lines().find(|line| line.contains("from:")).expect("a pair");
+        let app = build(&usual.replace(&format!("{own}\n"), pair)).await;
+        Standby { folder: Arc::new(folder), app }
+    }
+
     /// A second server of the same site.
     pub async fn beside(&self, lines: &str, database: &str) -> Standby {
         let app = build(&yaml(self.folder.path(), lines, "overlay", Some(database))).await;
