@@ -198,6 +198,7 @@ fn replica(
         journal: settings.journal.as_ref().map(Location::new),
         drop_after: settings.drop_after,
         names: Names::new(settings.include.clone(), settings.exclude.clone()),
+        groups: settings.consistency_groups.iter().map(|group| Names::new(group.clone(), Vec::new())).collect(),
         confirm,
         settle: settings.settle,
         max_staleness: settings.max_staleness,

@@ -197,6 +197,8 @@ pub struct Replica {
     pub include: Vec<String>,
     /// Patterns of tables that are left out.
     pub exclude: Vec<String>,
+    /// Patterns of tables that are published together, by the groups' names.
+    pub consistency_groups: Vec<Vec<String>>,
     /// Whether the newest metadata file is trusted once it has settled, rather than confirmed by its successor.
     pub trusts_newest: bool,
     /// How long a file must have been seen to have settled.

@@ -20,10 +20,7 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     if let Some(overlay) = &overlay {
         check_overlay(section, overlay, &map);
     }
-    let list = |name: &str| {
-        let patterns = section.text(name).unwrap_or_default().split(',').map(str::trim);
-        patterns.filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect()
-    };
+    let list = |name: &str| patterns(section.text(name).unwrap_or_default());
     Some(Replica {
         map,
         overlay: overlay?,
@@ -32,6 +29,7 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         primary: section.text("primary").map(str::to_owned),
         include: list("include"),
         exclude: list("exclude"),
+        consistency_groups: section.texts("consistency-groups").values().map(|text| patterns(text.expose())).collect(),
         trusts_newest: section.text("confirm")? == "trust-newest",
         settle: section.duration("settle")?,
         max_staleness: section.duration("max-staleness")?,
@@ -40,6 +38,11 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         recheck: section.duration("recheck")?,
         properties: section.texts("properties"),
     })
+}
+
+/// Patterns, separated by commas.
+fn patterns(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect()
 }
 
 /// A replicated place is somebody else's: what is written there would be deleted by their next run.

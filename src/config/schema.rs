@@ -201,6 +201,7 @@ pub const KEYS: &[Key] = &[
     key("catalogs.<name>.replica.primary", Form::Text, Optional),
     key("catalogs.<name>.replica.include", Form::Text, Optional),
     key("catalogs.<name>.replica.exclude", Form::Text, Optional),
+    key("catalogs.<name>.replica.consistency-groups", Form::Texts, Optional),
     key("catalogs.<name>.replica.confirm", Form::Choice(&["successor", "trust-newest"]), Is("successor")),
     key("catalogs.<name>.replica.settle", Form::Duration, Is("1m")),
     key("catalogs.<name>.replica.max-staleness", Form::Duration, Is("5s")),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::confirm::{Candidate, candidates};
 use super::discover::{Folder, MetadataFile, metadata_folder, newer_files};
-use super::memory::Memory;
+use super::memory::{Memory, Sight};
 use super::published::{self, Published};
 use super::recheck::Recheck;
 use super::settings::{Confirm, ReplicaSettings};
@@ -52,10 +52,57 @@ struct Newest {
     is_view: bool,
 }
 
+/// The states that a table may move on to.
+pub(super) struct Choices {
+    /// Newest first.
+    pub(super) newest_first: Vec<Candidate>,
+    /// Whether there are files that may be states and are none yet.
+    has_others: bool,
+    last: Option<u64>,
+    trusts: bool,
+}
+
+impl Choices {
+    pub(super) fn is_newest(&self, choice: &Candidate) -> bool {
+        self.newest_first.first() == Some(choice)
+    }
+
+    /// Whether nothing is left to do before another file arrives, once a state is published, or none.
+    pub(super) fn may_rest_with(&self, published: Option<&Candidate>) -> bool {
+        match published {
+            Some(choice) => {
+                let is_last = self.last.is_none_or(|last| last == choice.file.version);
+                self.is_newest(choice) && (is_last || !self.trusts)
+            }
+            None => self.newest_first.is_empty() && (!self.has_others || !self.trusts),
+        }
+    }
+}
+
+/// A state that is whole, proven and relocated; or only proven, where it is planned.
+pub(super) struct Ready {
+    relocated: Option<Relocated>,
+    file_name: String,
+    /// All of it was walked.
+    is_proven_anew: bool,
+}
+
+impl Ready {
+    /// What is published already, with less.
+    pub(super) fn again(relocated: Relocated, file_name: &str) -> Ready {
+        Ready { relocated: Some(relocated), file_name: file_name.to_owned(), is_proven_anew: false }
+    }
+
+    pub(super) fn pointer(&self) -> Result<Option<Pointer>> {
+        let relocated = self.relocated.as_ref();
+        relocated.map(|done| published::pointer_to(&done.target, done.location.clone())).transpose()
+    }
+}
+
 /// The end of one try.
 pub(super) enum Tried {
-    /// It is published now.
-    Published,
+    /// It is whole.
+    Ready(Box<Ready>),
     /// It has not arrived.
     Lacks(Examples),
 }
@@ -63,43 +110,70 @@ pub(super) enum Tried {
 impl Advance<'_> {
     /// Looks at the table once, and moves it on as far as it goes.
     pub(super) async fn look(&self, memory: &mut Memory) -> TableStatus {
-        let mut status = TableStatus::new(self.folder.ident.clone(), self.folder.location.to_string());
-        let looked = self.look_at(memory, &mut status).await;
-        if let Err(error) = looked {
-            memory.stamp = None;
-            let is_passing = error.kind().is_retryable() || error.kind() == Kind::CommitFailed;
-            // what is gone is not served, whatever else is the matter
-            if status.state != State::Broken {
-                status.state = if is_passing { State::Behind } else { State::Blocked };
-            }
-            status.reason = Some(error.told());
+        let mut status = self.new_status();
+        if let Err(error) = self.look_at(memory, &mut status).await {
+            memory.sight = None;
+            self.fail(&mut status, &error);
         }
-        if let Some(published) = &memory.published {
-            status.metadata_location = Some(published.pointer.metadata_location.to_string());
-            status.published = Some(published.version.clone());
-            status.is_confirmed = published.is_confirmed;
-            status.left_out.clone_from(&published.left_out);
-            let newest = status.newest.get_or_insert_with(|| published.version.clone());
-            status.lag_ms = (newest.updated_ms - published.version.updated_ms).max(0);
-        }
+        self.tell_published(memory, &mut status);
         status
     }
 
+    pub(super) fn new_status(&self) -> TableStatus {
+        TableStatus::new(self.folder.ident.clone(), self.folder.location.to_string())
+    }
+
+    pub(super) fn fail(&self, status: &mut TableStatus, error: &Error) {
+        let is_passing = error.kind().is_retryable() || error.kind() == Kind::CommitFailed;
+        // what is gone is not served, whatever else is the matter
+        if status.state != State::Broken {
+            status.state = if is_passing { State::Behind } else { State::Blocked };
+        }
+        status.reason = Some(error.told());
+    }
+
+    pub(super) fn tell_published(&self, memory: &Memory, status: &mut TableStatus) {
+        let Some(published) = &memory.published else { return };
+        status.metadata_location = Some(published.pointer.metadata_location.to_string());
+        status.published = Some(published.version.clone());
+        status.is_confirmed = published.is_confirmed;
+        status.left_out.clone_from(&published.left_out);
+        let newest = status.newest.get_or_insert_with(|| published.version.clone());
+        status.lag_ms = (newest.updated_ms - published.version.updated_ms).max(0);
+    }
+
+    /// When a state was: the number of the journal's entry that names it, or else the time that it tells. `None` where that cannot be known.
+    pub(super) async fn moment(&self, choice: &Candidate) -> Result<Option<i64>> {
+        if let Some(named) = self.told {
+            let entry = named.files.iter().find(|(_, digest)| digest.file_name() == choice.file.name);
+            return Ok(entry.and_then(|(number, _)| i64::try_from(*number).ok()));
+        }
+        match self.read(&self.place(&choice.file)).await {
+            Ok(metadata) => Ok(metadata["last-updated-ms"].as_i64()),
+            // half of a file
+            Err(e) if matches!(e.kind(), Kind::Unprocessable | Kind::NotFound | Kind::Unavailable) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     async fn look_at(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<()> {
+        let Some(sight) = self.sight(memory, status).await? else { return Ok(()) };
+        let may_rest = self.advance(memory, status).await?;
+        memory.rest(sight, may_rest);
+        Ok(())
+    }
+
+    /// What there is to see, before it is looked at: what comes meanwhile is another sight. `None` when it is as it was when the table was level.
+    pub(super) async fn sight(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<Option<Sight>> {
         self.recall(memory).await?;
         self.recheck(memory, status).await?;
-        let folder = metadata_folder(&self.folder.location);
-        // before the files are looked at: what comes meanwhile changes it, and is looked at next time
-        let stamp = self.storage.folder_stamp(&folder).await?;
-        let told = self.told.map(|named| named.number);
-        if stamp.is_some() && stamp == memory.stamp && told == memory.told && status.state != State::Broken {
+        let stamp = self.storage.folder_stamp(&metadata_folder(&self.folder.location)).await?;
+        let sight = Sight { stamp, told: self.told.map(|named| named.number) };
+        if sight.stamp.is_some() && memory.sight.as_ref() == Some(&sight) && status.state != State::Broken {
             status.state = State::Level;
-            return Ok(());
+            return Ok(None);
         }
-        let may_rest = self.advance(memory, status).await?;
-        memory.stamp = if may_rest { stamp } else { None };
-        memory.told = told;
-        Ok(())
+        Ok(Some(sight))
     }
 
     /// What the catalog has under the name. Anything that we did not publish blocks the table.
@@ -126,8 +200,8 @@ impl Advance<'_> {
         Ok(())
     }
 
-    /// Tries the newer states, newest first. True when there is nothing to do before another file arrives.
-    async fn advance(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<bool> {
+    /// The states that are newer than the published one.
+    pub(super) async fn choices(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<Choices> {
         let current = memory.published.as_ref().map(|published| published.source.clone());
         let mut found = newer_files(self.storage, &self.folder.location, current.as_ref()).await?;
         found.sort();
@@ -140,18 +214,29 @@ impl Advance<'_> {
             let seen = memory.seen.get(&file.name);
             trusts && (self.is_plan || seen.is_some_and(|at| at.elapsed() >= self.settings.settle))
         };
-        let choices = candidates(&found, &readable, &named, trusted);
-        let is_newest = |choice: &Candidate| choices.first() == Some(choice);
+        let newest_first = candidates(&found, &readable, &named, trusted);
+        if newest_first.is_empty() && !found.is_empty() {
+            status.reason = Some("its newest metadata file is not confirmed by a newer one yet".to_owned());
+        } else if found.is_empty() && memory.published.is_none() {
+            status.reason = Some("it has no metadata file yet".to_owned());
+        }
+        let last = found.last().map(|file| file.version);
+        Ok(Choices { newest_first, has_others: !found.is_empty(), last, trusts })
+    }
+
+    /// Tries the newer states, newest first. True when there is nothing to do before another file arrives.
+    async fn advance(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<bool> {
+        let choices = self.choices(memory, status).await?;
         let mut refused = None;
-        for choice in choices.iter().take(TRIES_MAX) {
+        for choice in choices.newest_first.iter().take(TRIES_MAX) {
             match self.attempt(memory, choice, status).await {
-                Ok(Tried::Published) => {
-                    status.state = if is_newest(choice) { State::Level } else { State::Behind };
+                Ok(Tried::Ready(ready)) => {
+                    self.publish(memory, *ready).await?;
+                    status.state = if choices.is_newest(choice) { State::Level } else { State::Behind };
                     status.reason = refused.map(|error: Error| error.told());
-                    let is_last = found.last().is_none_or(|last| last.version == choice.file.version);
-                    return Ok(is_newest(choice) && (is_last || !trusts));
+                    return Ok(choices.may_rest_with(Some(choice)));
                 }
-                Ok(Tried::Lacks(missing)) if is_newest(choice) => status.missing = missing,
+                Ok(Tried::Lacks(missing)) if choices.is_newest(choice) => status.missing = missing,
                 Ok(Tried::Lacks(_)) => {}
                 // an older state may do
                 Err(error) if error.kind() == Kind::Unprocessable => drop(refused.get_or_insert(error)),
@@ -164,17 +249,12 @@ impl Advance<'_> {
         if status.state == State::Broken {
             return Ok(false);
         }
-        status.state = match (&memory.published, choices.is_empty()) {
+        status.state = match (&memory.published, choices.newest_first.is_empty()) {
             (Some(_), true) => State::Level,
             (Some(_), false) => State::Behind,
             (None, _) => State::Waiting,
         };
-        if choices.is_empty() && !found.is_empty() {
-            status.reason = Some("its newest metadata file is not confirmed by a newer one yet".to_owned());
-        } else if found.is_empty() && memory.published.is_none() {
-            status.reason = Some("it has no metadata file yet".to_owned());
-        }
-        Ok(choices.is_empty() && (found.is_empty() || !trusts))
+        Ok(choices.may_rest_with(None))
     }
 
     fn see(&self, memory: &mut Memory, found: &[MetadataFile]) {
@@ -211,7 +291,7 @@ impl Advance<'_> {
         Ok(newest)
     }
 
-    /// Publishes one state if it has arrived.
+    /// Proves and relocates one state if it has arrived.
     pub(super) async fn attempt(
         &self,
         memory: &mut Memory,
@@ -254,32 +334,45 @@ impl Advance<'_> {
             return Ok(Tried::Lacks(missing));
         }
         status.action = if base.is_some() { Action::Advance } else { Action::Create };
+        let (file_name, is_proven_anew) = (choice.file.name.clone(), proven.is_empty());
         if self.is_plan {
-            return Ok(Tried::Published);
+            return Ok(Tried::Ready(Box::new(Ready { relocated: None, file_name, is_proven_anew })));
         }
         select(&mut options, &proof);
         options.base = same_map.map(|base| base.pointer.metadata_location.clone());
-        let relocated = relocate::relocate_tree(self.storage.clone(), &source, &options).await?;
-        self.publish(memory, relocated, &choice.file.name).await?;
-        memory.is_void = false;
-        // what was not walked just now is due when it was before
-        if proven.is_empty() {
-            memory.proven_at = Some(Instant::now());
-            memory.is_suspect = false;
-        }
-        Ok(Tried::Published)
+        let relocated = Some(relocate::relocate_tree(self.storage.clone(), &source, &options).await?);
+        Ok(Tried::Ready(Box::new(Ready { relocated, file_name, is_proven_anew })))
     }
 
-    pub(super) async fn publish(&self, memory: &mut Memory, relocated: Relocated, source: &str) -> Result<()> {
-        let pointer = published::pointer_to(&relocated.target, relocated.location)?;
+    /// Makes a state what this site's catalog has under the table's name.
+    pub(super) async fn publish(&self, memory: &mut Memory, ready: Ready) -> Result<()> {
+        let Some(pointer) = ready.pointer()? else { return Ok(()) };
         let from = memory.published.as_ref().map(|published| published.pointer.clone());
         if from.as_ref() != Some(&pointer) {
             let done = self.site.publish(&self.folder.ident, from.as_ref(), pointer.clone()).await;
             self.is_there(done, &pointer).await?;
+        }
+        self.published(memory, ready)
+    }
+
+    /// Takes note of what is published now.
+    pub(super) fn published(&self, memory: &mut Memory, ready: Ready) -> Result<()> {
+        let (Some(pointer), Some(relocated)) = (ready.pointer()?, ready.relocated) else { return Ok(()) };
+        if memory.published.as_ref().is_none_or(|published| published.pointer != pointer) {
             let table = self.folder.ident.to_string();
-            tracing::info!(table.name = table, metadata.file = source, "published a state of a replicated table");
+            tracing::info!(
+                table.name = table,
+                metadata.file = ready.file_name,
+                "published a state of a replicated table"
+            );
         }
         memory.published = Some(Arc::new(Published::read(pointer, &relocated.target)?));
+        memory.is_void = false;
+        // what was not walked just now is due when it was before
+        if ready.is_proven_anew {
+            memory.proven_at = Some(Instant::now());
+            memory.is_suspect = false;
+        }
         Ok(())
     }
 

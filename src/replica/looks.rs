@@ -3,7 +3,7 @@
 //! A table is looked at by one at a time; whoever asks meanwhile waits for that look, and not longer than is allowed. A look that a client does not wait
 //! for goes on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,19 +13,18 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::advance::Advance;
-use super::discover::{self, Folder};
-use super::gone::{self, Gone};
+use super::discover::Folder;
+use super::group::{self, Member};
 use super::memory::Memory;
 use super::recheck::Recheck;
 use super::status::{Action, State, TableStatus};
-use super::told::Told;
+use super::tables::{Case, Done, Groups};
 use super::{ReplicaSettings, SiteCatalog};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Follower, Journal};
-use crate::model::{Ident, Namespace, Said};
-use crate::storage::{Location, Storage};
+use crate::model::{Ident, Said};
+use crate::storage::Storage;
 use crate::telemetry::Metrics;
-use crate::upstream::pointer::Properties;
 
 /// Tables that are looked at at once.
 const TABLES_AT_ONCE: usize = 32;
@@ -37,49 +36,32 @@ const WATCHED_MAX: usize = 16_000_000;
 #[derive(Clone)]
 pub struct Replica(Arc<Shared>);
 
-struct Shared {
-    storage: Arc<Storage>,
-    site: Arc<dyn SiteCatalog>,
-    settings: ReplicaSettings,
-    metrics: Metrics,
-    tables: Mutex<BTreeMap<Ident, Arc<Table>>>,
+pub(super) struct Shared {
+    pub(super) storage: Arc<Storage>,
+    pub(super) site: Arc<dyn SiteCatalog>,
+    pub(super) settings: ReplicaSettings,
+    pub(super) metrics: Metrics,
+    pub(super) tables: Mutex<BTreeMap<Ident, Arc<Table>>>,
     /// When the folders were last looked at, and whose turn that is.
-    discovered: Arc<Turn<Option<Instant>>>,
+    pub(super) discovered: Arc<Turn<Option<Instant>>>,
     /// Files whose names are remembered, as of the last time that they were counted.
-    watched: AtomicUsize,
+    pub(super) watched: AtomicUsize,
     /// Reads the primary's journal.
-    follower: Option<Turn<Follower>>,
-    said: Mutex<Arc<Said>>,
+    pub(super) follower: Option<Turn<Follower>>,
+    pub(super) said: Mutex<Arc<Said>>,
     /// What is done already of what the journal says of namespaces and of names that are gone.
-    done: Mutex<Done>,
-}
-
-/// What need not be done again.
-#[derive(Default)]
-struct Done {
-    namespaces: BTreeMap<Namespace, Properties>,
-    gone: BTreeMap<Ident, u64>,
-}
-
-/// What a table is to the replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Case {
-    /// One that is followed.
-    Here,
-    /// One that cannot be followed, and why.
-    Blocked(String),
-    /// One that is gone at the primary.
-    Gone(Gone),
+    pub(super) done: Mutex<Done>,
+    pub(super) groups: Mutex<Groups>,
 }
 
 /// A table of the replica.
-struct Table {
-    folder: Folder,
-    turn: Arc<Turn<Memory>>,
-    last: Mutex<Option<(Instant, TableStatus)>>,
+pub(super) struct Table {
+    pub(super) folder: Folder,
+    pub(super) turn: Arc<Turn<Memory>>,
+    pub(super) last: Mutex<Option<(Instant, TableStatus)>>,
     /// Files whose names are remembered.
-    watched: AtomicUsize,
-    case: Case,
+    pub(super) watched: AtomicUsize,
+    pub(super) case: Case,
 }
 
 impl Table {
@@ -113,6 +95,7 @@ impl Replica {
             watched: AtomicUsize::new(0),
             said: Mutex::default(),
             done: Mutex::default(),
+            groups: Mutex::default(),
         }))
     }
 
@@ -243,7 +226,7 @@ impl Replica {
 }
 
 impl Shared {
-    fn tables(&self) -> MutexGuard<'_, BTreeMap<Ident, Arc<Table>>> {
+    pub(super) fn tables(&self) -> MutexGuard<'_, BTreeMap<Ident, Arc<Table>>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -251,7 +234,7 @@ impl Shared {
         self.tables().get(ident).cloned()
     }
 
-    fn all(&self) -> Vec<Arc<Table>> {
+    pub(super) fn all(&self) -> Vec<Arc<Table>> {
         self.tables().values().cloned().collect()
     }
 
@@ -259,120 +242,26 @@ impl Shared {
         table.last().as_ref().map(|(_, status)| status.clone())
     }
 
-    /// Looks which tables there are, unless that was done not long ago.
-    async fn discover(
-        self: Arc<Self>,
-        mut turn: OwnedMutexGuard<Option<Instant>>,
-        max_staleness: Duration,
-    ) -> Result<()> {
-        if turn.is_some_and(|at| at.elapsed() < max_staleness) {
-            return Ok(());
-        }
-        let found = match &self.follower {
-            Some(follower) => self.told(follower).await?,
-            None => self.found().await?,
-        };
-        let mut tables = self.tables();
-        let is_gone = |ident: &Ident| self.follower.is_some() && !found.contains_key(ident);
-        tables.retain(|ident, _| !is_gone(ident));
-        for (ident, (folder, case)) in found {
-            if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.case == case) {
-                let (turn, last, watched) = (Arc::default(), Mutex::default(), AtomicUsize::new(0));
-                let table = Table { folder, turn, last, watched, case };
-                tables.insert(ident, Arc::new(table));
-            }
-        }
-        drop(tables);
-        *turn = Some(Instant::now());
-        Ok(())
-    }
-
-    /// The tables whose folders are in the replicated storage.
-    async fn found(&self) -> Result<BTreeMap<Ident, (Folder, Case)>> {
-        let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
-        let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
-        let found = discover::folders(&self.storage, &roots, &known).await?;
-        let mut named: BTreeMap<Ident, (Folder, Case)> = BTreeMap::new();
-        for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
-            match named.get_mut(&folder.ident) {
-                Some((first, case)) => *case = Case::Blocked(clash(first, &folder.location)),
-                None => drop(named.insert(folder.ident.clone(), (folder, Case::Here))),
-            }
-        }
-        Ok(named)
-    }
-
-    /// The tables that the primary's journal names, and those of ours that it says are gone.
-    async fn told(&self, follower: &Turn<Follower>) -> Result<BTreeMap<Ident, (Folder, Case)>> {
-        let said = follower.lock().await.look().await?;
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said.clone();
-        let mut told = Told::of(&said, &self.settings.map, |ident| self.settings.names.wants(ident));
-        let mut named = BTreeMap::new();
-        for folder in told.folders {
-            let case = told.blocked.remove(&folder.ident).map_or(Case::Here, Case::Blocked);
-            named.insert(folder.ident.clone(), (folder, case));
-        }
-        self.namespaces(&said).await;
-        for (ident, (number, time_ms)) in &said.dropped {
-            let is_done = || self.done().gone.get(ident) == Some(number);
-            if is_done() || !self.settings.names.wants(ident) {
-                continue;
-            }
-            match self.names().ours(ident).await? {
-                Some(pointer) => {
-                    let folder = Folder { ident: ident.clone(), location: pointer.location };
-                    named.insert(ident.clone(), (folder, Case::Gone(Gone { number: *number, time_ms: *time_ms })));
-                }
-                None => drop(self.done().gone.insert(ident.clone(), *number)),
-            }
-        }
-        Ok(named)
-    }
-
-    /// Brings namespaces to what the journal says. What fails is tried again.
-    async fn namespaces(&self, said: &Said) {
-        let is_wanted = |namespace: &Namespace| self.settings.names.wants_in(namespace);
-        for (namespace, properties) in said.namespaces.iter().filter(|(namespace, _)| is_wanted(namespace)) {
-            if self.done().namespaces.get(namespace) == Some(properties) {
-                continue;
-            }
-            match self.names().namespace(namespace, properties).await {
-                Ok(()) => drop(self.done().namespaces.insert(namespace.clone(), properties.clone())),
-                Err(error) => {
-                    tracing::warn!(%namespace, %error, "a namespace cannot be brought to the primary's state")
-                }
-            }
-        }
-        for namespace in said.dropped_namespaces.iter().filter(|namespace| is_wanted(namespace)) {
-            self.done().namespaces.remove(namespace);
-            if let Err(error) = self.names().drop_namespace(namespace).await {
-                tracing::warn!(%namespace, %error, "a namespace that is gone at the primary cannot be removed");
-            }
-        }
-    }
-
-    fn done(&self) -> MutexGuard<'_, Done> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn said(&self) -> Arc<Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn names(&self) -> gone::Names<'_> {
-        gone::Names { storage: &self.storage, site: self.site.as_ref(), settings: &self.settings }
-    }
-
     /// Looks at a table, unless that was done not long ago.
     async fn look(self: Arc<Self>, table: Arc<Table>, max_staleness: Duration, recheck: Recheck) {
-        let turn = table.turn.clone().lock_owned().await;
-        self.look_in_turn(table, turn, max_staleness, recheck).await;
+        let members = self.group(&table);
+        let turn = members[0].turn.clone().lock_owned().await;
+        self.look_in_turn(&table, (members, turn), max_staleness, recheck).await;
+    }
+
+    /// The tables of one moment with a table, itself among them, in the order of their names. The first one's turn stands for all.
+    fn group(&self, table: &Arc<Table>) -> Vec<Arc<Table>> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = groups.with(&table.folder.ident);
+        drop(groups);
+        let members: Vec<_> = names.iter().flat_map(|names| names.iter()).filter_map(|name| self.table(name)).collect();
+        if members.len() > 1 { members } else { vec![table.clone()] }
     }
 
     async fn look_in_turn(
         self: Arc<Self>,
-        table: Arc<Table>,
-        mut turn: OwnedMutexGuard<Memory>,
+        table: &Table,
+        (members, turn): (Vec<Arc<Table>>, OwnedMutexGuard<Memory>),
         max_staleness: Duration,
         recheck: Recheck,
     ) {
@@ -380,11 +269,41 @@ impl Shared {
             return;
         }
         let began = Instant::now();
-        let status = self.look_once(&table, &mut turn, false, recheck).await;
-        if self.watched.load(Ordering::Relaxed) > WATCHED_MAX {
-            turn.watch.give_up();
+        // in the order of their names, so that two who take turns never wait for each other
+        let mut turns = vec![turn];
+        for other in members.iter().skip(1) {
+            turns.push(other.turn.clone().lock_owned().await);
         }
-        table.watched.store(turn.watch.count(), Ordering::Relaxed);
+        let statuses = match (members.as_slice(), turns.as_mut_slice()) {
+            ([alone], [memory]) => vec![self.look_once(alone, memory, false, recheck).await],
+            _ => self.look_together(&members, &mut turns, recheck).await,
+        };
+        for ((member, memory), status) in members.iter().zip(&mut turns).zip(statuses) {
+            self.looked(member, memory, began, status);
+        }
+    }
+
+    async fn look_together(
+        &self,
+        tables: &[Arc<Table>],
+        turns: &mut [OwnedMutexGuard<Memory>],
+        recheck: Recheck,
+    ) -> Vec<TableStatus> {
+        let (said, site, storage, settings) = (self.said(), self.site.as_ref(), &self.storage, &self.settings);
+        let members = tables.iter().zip(turns).map(|(table, memory)| {
+            let (folder, told) = (&table.folder, said.named.get(&table.folder.ident));
+            Member::new(Advance { storage, site, settings, folder, told, is_plan: false, recheck }, memory)
+        });
+        let mut members: Vec<Member<'_>> = members.collect();
+        group::look(&mut members).await;
+        members.into_iter().map(|member| member.status).collect()
+    }
+
+    fn looked(&self, table: &Table, memory: &mut Memory, began: Instant, status: TableStatus) {
+        if self.watched.load(Ordering::Relaxed) > WATCHED_MAX {
+            memory.watch.give_up();
+        }
+        table.watched.store(memory.watch.count(), Ordering::Relaxed);
         self.metrics.replica_looked(&self.settings.catalog);
         if status.action != Action::None {
             self.metrics.replica_published(&self.settings.catalog);
@@ -422,23 +341,19 @@ impl Shared {
 
     /// A look that is waited for only so long; it goes on all the same.
     async fn look_within(self: &Arc<Self>, table: &Arc<Table>, wait_max: Duration) {
-        match table.turn.clone().try_lock_owned() {
+        let members = self.group(table);
+        let leader = members[0].clone();
+        match leader.turn.clone().try_lock_owned() {
             Ok(turn) => {
-                let look =
-                    self.clone().look_in_turn(table.clone(), turn, self.settings.max_staleness, Recheck::WhenDue);
+                let (shared, table, max_staleness) = (self.clone(), table.clone(), self.settings.max_staleness);
+                let look = async move {
+                    shared.look_in_turn(&table, (members, turn), max_staleness, Recheck::WhenDue).await;
+                };
                 let _ = timeout(wait_max, tokio::spawn(look)).await;
             }
-            Err(_) => drop(timeout(wait_max, table.turn.lock()).await),
+            Err(_) => drop(timeout(wait_max, leader.turn.lock()).await),
         }
     }
-}
-
-/// Two folders that say one name: nobody here can tell which of them is the table's.
-fn clash(folder: &Folder, rival: &Location) -> String {
-    format!(
-        "{} and {rival} both say that they are {}: exclude the name, or remove the one that is left of a dropped table",
-        folder.location, folder.ident
-    )
 }
 
 fn blocked(folder: &Folder, reason: String) -> TableStatus {

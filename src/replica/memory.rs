@@ -9,16 +9,23 @@ use super::recheck::Recheck;
 use crate::storage::Watch;
 use crate::table::relocate::Examples;
 
-/// How many times as long as it took passes until files that went cause the next recheck.
-const REST: u32 = 4;
+/// A recheck that takes longer is not begun again before as long has passed, however often files go: a large table's looks would do nothing else.
+const LONG: Duration = Duration::from_secs(2);
+
+/// What there is to see of a table without looking at its files.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// The metadata folder's, where it has one.
+    pub(super) stamp: Option<String>,
+    /// The journal's last word.
+    pub(super) told: Option<u64>,
+}
 
 /// What is remembered of a table between looks; without it only more is asked.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// What the metadata folder said when the last look found nothing left to do.
-    pub(super) stamp: Option<String>,
-    /// The journal's last word then.
-    pub(super) told: Option<u64>,
+    /// What was to see when the last look found nothing left to do.
+    pub(super) sight: Option<Sight>,
     pub(super) published: Option<Arc<Published>>,
     /// When metadata files were first seen, by name.
     pub(super) seen: HashMap<String, Instant>,
@@ -39,10 +46,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// The look at what was seen is over.
+    pub(super) fn rest(&mut self, sight: Sight, may_rest: bool) {
+        self.sight = may_rest.then_some(sight);
+    }
+
     /// Whether all of what is published should be proven anew now.
     pub(super) fn is_due(&self, recheck: Recheck, every: Duration) -> bool {
-        // of the time between rechecks most is for other work, however often files go
-        let rests = self.rechecked.is_some_and(|(at, took)| at.elapsed() < took * REST);
+        let rests = self.rechecked.is_some_and(|(at, took)| took > LONG && at.elapsed() < took);
         match recheck {
             Recheck::Now => true,
             _ if self.is_suspect => !rests,

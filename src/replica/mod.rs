@@ -9,6 +9,7 @@ mod advance;
 mod confirm;
 mod discover;
 mod gone;
+mod group;
 mod looks;
 mod memory;
 mod names;
@@ -17,6 +18,7 @@ mod recheck;
 mod settings;
 mod site;
 mod status;
+mod tables;
 mod told;
 
 pub use discover::Folder;

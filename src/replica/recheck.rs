@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use super::advance::{Advance, select};
+use super::advance::{Advance, Ready, Tried, select};
 use super::confirm::Candidate;
 use super::discover::MetadataFile;
 use super::memory::Memory;
@@ -48,7 +48,7 @@ impl Advance<'_> {
         }
         if memory.is_void {
             status.set_broken(memory.gone.clone());
-            memory.stamp = None;
+            memory.sight = None;
         }
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Advance<'_> {
         options.properties.extend([published::left_out(left_out)]);
         options.base = Some(location.clone());
         let relocated = relocate::relocate_tree(self.storage.clone(), location, &options).await?;
-        self.publish(memory, relocated, &published.source.name).await?;
+        self.publish(memory, Ready::again(relocated, &published.source.name)).await?;
         Ok(true)
     }
 
@@ -93,7 +93,10 @@ impl Advance<'_> {
         if published.left_out.is_empty() || self.storage.look(&self.place(&choice.file)).await?.is_none() {
             return Ok(());
         }
-        self.attempt(memory, &choice, status).await.map(drop)
+        match self.attempt(memory, &choice, status).await? {
+            Tried::Ready(ready) => self.publish(memory, *ready).await,
+            Tried::Lacks(_) => Ok(()),
+        }
     }
 
     pub(super) async fn still_lacks(&self, missing: &Examples) -> Result<bool> {

@@ -32,6 +32,8 @@ pub struct ReplicaSettings {
     pub drop_after: Duration,
     /// Which tables.
     pub names: Names,
+    /// Patterns of tables that are published together, as of one moment.
+    pub groups: Vec<Names>,
     /// Which metadata file is believed.
     pub confirm: Confirm,
     /// How long a file must have been seen before it counts as settled.

@@ -10,6 +10,17 @@ use crate::error::{Kind, Result};
 use crate::model::{Ident, Namespace};
 use crate::upstream::pointer::{Change, Pointer, Pointers, Properties};
 
+/// One name's way from what was published to what is to be.
+#[derive(Debug, Clone)]
+pub struct Move {
+    /// The name.
+    pub ident: Ident,
+    /// What was published.
+    pub from: Option<Pointer>,
+    /// What is to be.
+    pub to: Pointer,
+}
+
 /// This site's catalog.
 #[async_trait]
 pub trait SiteCatalog: Send + Sync {
@@ -18,6 +29,9 @@ pub trait SiteCatalog: Send + Sync {
 
     /// Publishes `to` where `from` was; [`Kind::CommitFailed`] or [`Kind::AlreadyExists`] if something else is there by now.
     async fn publish(&self, ident: &Ident, from: Option<&Pointer>, to: Pointer) -> Result<()>;
+
+    /// Publishes several at once, or none of them where the catalog can do that.
+    async fn publish_all(&self, moves: Vec<Move>) -> Result<()>;
 
     /// Takes away the name of what is published; its files stay.
     async fn unpublish(&self, ident: &Ident, from: &Pointer) -> Result<()>;
@@ -42,12 +56,21 @@ impl SiteCatalog for Arc<dyn Pointers> {
     }
 
     async fn publish(&self, ident: &Ident, from: Option<&Pointer>, to: Pointer) -> Result<()> {
-        let Some(from) = from else {
-            make_namespace(self.as_ref(), &ident.namespace).await?;
-            return self.apply(&[Change::Create { ident: ident.clone(), pointer: to }], None).await;
-        };
-        let from = from.metadata_location.clone();
-        self.apply(&[Change::Swap { ident: ident.clone(), from, to }], None).await
+        self.publish_all(vec![Move { ident: ident.clone(), from: from.cloned(), to }]).await
+    }
+
+    async fn publish_all(&self, moves: Vec<Move>) -> Result<()> {
+        let mut changes = Vec::with_capacity(moves.len());
+        for Move { ident, from, to } in moves {
+            match from {
+                Some(from) => changes.push(Change::Swap { ident, from: from.metadata_location, to }),
+                None => {
+                    make_namespace(self.as_ref(), &ident.namespace).await?;
+                    changes.push(Change::Create { ident, pointer: to });
+                }
+            }
+        }
+        self.apply(&changes, None).await
     }
 
     async fn unpublish(&self, ident: &Ident, from: &Pointer) -> Result<()> {

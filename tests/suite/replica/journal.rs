@@ -220,3 +220,43 @@ async fn a_forged_entry_blocks_the_table_that_it_speaks_of_and_no_other() {
     }
     assert_eq!(standby.load(&ident("sales/thief")).await.expect_err("not there").kind(), Kind::NoSuchTable);
 }
+
+#[tokio::test]
+async fn what_was_committed_together_is_shown_together_or_not_at_all() {
+    let site = Site::start().await;
+    site.ask(Operation::CreateNamespace, Target::Catalog, json!({"namespace": ["sales"]})).await;
+    for name in ["alone", "lines", "orders"] {
+        site.create(name).await;
+    }
+    let standby = standby_of(&site, "      settle: 0s\n").await;
+    site.said(|said| said.named.len() == 3).await;
+    site.replicate(&standby.arrivals());
+    standby.sync().await;
+    let set = |name: &str, value: &str| {
+        let update = json!({"action": "set-properties", "updates": {"v": value}});
+        let identifier = json!({"namespace": ["sales"], "name": name});
+        json!({"identifier": identifier, "requirements": [], "updates": [update]})
+    };
+    let both = json!({"table-changes": [set("orders", "1"), set("lines", "1")]});
+    site.ask(Operation::CommitTransaction, Target::Catalog, both).await;
+    site.set("alone", "1").await;
+    site.said(|said| !said.together.is_empty() && said.named[&ident("sales/alone")].files.len() == 2).await;
+    site.replicate(&standby.arrivals());
+    // one of the two has not arrived
+    let is_of_lines = |name: &&String| name.contains("/lines") && name.contains("/metadata/");
+    let late = files(&standby.arrivals()).into_keys().filter(|name| is_of_lines(&name)).max().expect("a file");
+    let late = standby.arrivals().join(late);
+    let aside = standby.folder.path().join("aside");
+    std::fs::rename(&late, &aside).expect("moved");
+    standby.sync().await;
+    let value =
+        async |name: &str| standby.load_of(&format!("sales/{name}")).await["metadata"]["properties"]["v"].clone();
+    assert_eq!((value("orders").await, value("lines").await), (Value::Null, Value::Null));
+    assert_eq!(value("alone").await, "1");
+    let statuses = standby.sync().await;
+    let orders = statuses.iter().find(|status| status.table.name == "orders").expect("there");
+    assert_eq!(orders.state, State::Behind, "{orders:?}");
+    std::fs::rename(&aside, &late).expect("moved");
+    standby.sync().await;
+    assert_eq!((value("orders").await, value("lines").await), ("1".into(), "1".into()));
+}

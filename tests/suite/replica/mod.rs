@@ -3,6 +3,7 @@
 mod bad;
 mod chaos;
 mod crash;
+mod groups;
 mod journal;
 mod primary;
 mod standby;

@@ -53,6 +53,13 @@ impl Primary {
         self.save();
     }
 
+    /// A commit whose metadata tells this time.
+    pub fn append_at(&mut self, time_ms: i64) {
+        self.append();
+        self.lake.metadata["last-updated-ms"] = time_ms.into();
+        self.save();
+    }
+
     /// Where its files are.
     pub fn files(&self) -> PathBuf {
         self.lake.copy().join(&self.folder)

@@ -1,0 +1,188 @@
+//! Which tables there are: by the primary's journal where there is one, else by their folders; and which of them are of one moment.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+
+use super::discover::{self, Folder};
+use super::gone::{self, Gone};
+use super::looks::{Shared, Table};
+use super::names::Names;
+use super::told::Told;
+use crate::error::Result;
+use crate::journal::Follower;
+use crate::model::{Ident, Namespace, Said};
+use crate::storage::Location;
+use crate::upstream::pointer::Properties;
+
+/// What need not be done again.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) namespaces: BTreeMap<Namespace, Properties>,
+    pub(super) gone: BTreeMap<Ident, u64>,
+}
+
+/// What a table is to the replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Case {
+    /// One that is followed.
+    Here,
+    /// One that cannot be followed, and why.
+    Blocked(String),
+    /// One that is gone at the primary.
+    Gone(Gone),
+}
+
+/// Tables of one moment, by their names.
+#[derive(Debug, Default)]
+pub(super) struct Groups(BTreeMap<Ident, Arc<Vec<Ident>>>);
+
+impl Groups {
+    /// Of the tables that there are: by the patterns of the configuration, and by what committed together.
+    fn of(tables: &BTreeMap<Ident, Arc<Table>>, patterns: &[Names], said: &Said) -> Groups {
+        let here = |ident: &&Ident| tables.get(*ident).is_some_and(|table| table.case == Case::Here);
+        let by_pattern = patterns
+            .iter()
+            .map(|names| tables.keys().filter(here).filter(|ident| names.wants(ident)).cloned().collect());
+        let by_journal = said.together.values().map(|idents| idents.iter().filter(here).cloned().collect());
+        let mut of: BTreeMap<Ident, Arc<Vec<Ident>>> = BTreeMap::new();
+        for group in by_pattern.chain(by_journal) {
+            let group: Vec<Ident> = group;
+            let all = group
+                .iter()
+                .flat_map(|ident| of.get(ident).map_or_else(|| vec![ident.clone()], |known| known.to_vec()));
+            let mut all: Vec<Ident> = all.collect();
+            all.sort();
+            all.dedup();
+            if all.len() > 1 {
+                let all = Arc::new(all);
+                of.extend(all.iter().map(|ident| (ident.clone(), all.clone())));
+            }
+        }
+        Groups(of)
+    }
+
+    /// The tables of one moment with this one, itself among them, in order; `None` if it is alone.
+    pub(super) fn with(&self, ident: &Ident) -> Option<Arc<Vec<Ident>>> {
+        self.0.get(ident).cloned()
+    }
+}
+
+impl Shared {
+    /// Looks which tables there are, unless that was done not long ago.
+    pub(super) async fn discover(
+        self: Arc<Self>,
+        mut turn: OwnedMutexGuard<Option<Instant>>,
+        max_staleness: Duration,
+    ) -> Result<()> {
+        if turn.is_some_and(|at| at.elapsed() < max_staleness) {
+            return Ok(());
+        }
+        let found = match &self.follower {
+            Some(follower) => self.told(follower).await?,
+            None => self.found().await?,
+        };
+        let mut tables = self.tables();
+        let is_gone = |ident: &Ident| self.follower.is_some() && !found.contains_key(ident);
+        tables.retain(|ident, _| !is_gone(ident));
+        for (ident, (folder, case)) in found {
+            if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.case == case) {
+                let (turn, last, watched) = (Arc::default(), Mutex::default(), AtomicUsize::new(0));
+                let table = Table { folder, turn, last, watched, case };
+                tables.insert(ident, Arc::new(table));
+            }
+        }
+        *self.groups.lock().unwrap_or_else(PoisonError::into_inner) =
+            Groups::of(&tables, &self.settings.groups, &self.said());
+        drop(tables);
+        *turn = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The tables whose folders are in the replicated storage.
+    async fn found(&self) -> Result<BTreeMap<Ident, (Folder, Case)>> {
+        let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
+        let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
+        let found = discover::folders(&self.storage, &roots, &known).await?;
+        let mut named: BTreeMap<Ident, (Folder, Case)> = BTreeMap::new();
+        for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
+            match named.get_mut(&folder.ident) {
+                Some((first, case)) => *case = Case::Blocked(clash(first, &folder.location)),
+                None => drop(named.insert(folder.ident.clone(), (folder, Case::Here))),
+            }
+        }
+        Ok(named)
+    }
+
+    /// The tables that the primary's journal names, and those of ours that it says are gone.
+    async fn told(&self, follower: &Turn<Follower>) -> Result<BTreeMap<Ident, (Folder, Case)>> {
+        let said = follower.lock().await.look().await?;
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said.clone();
+        let mut told = Told::of(&said, &self.settings.map, |ident| self.settings.names.wants(ident));
+        let mut named = BTreeMap::new();
+        for folder in told.folders {
+            let case = told.blocked.remove(&folder.ident).map_or(Case::Here, Case::Blocked);
+            named.insert(folder.ident.clone(), (folder, case));
+        }
+        self.namespaces(&said).await;
+        for (ident, (number, time_ms)) in &said.dropped {
+            let is_done = || self.done().gone.get(ident) == Some(number);
+            if is_done() || !self.settings.names.wants(ident) {
+                continue;
+            }
+            match self.names().ours(ident).await? {
+                Some(pointer) => {
+                    let folder = Folder { ident: ident.clone(), location: pointer.location };
+                    named.insert(ident.clone(), (folder, Case::Gone(Gone { number: *number, time_ms: *time_ms })));
+                }
+                None => drop(self.done().gone.insert(ident.clone(), *number)),
+            }
+        }
+        Ok(named)
+    }
+
+    /// Brings namespaces to what the journal says. What fails is tried again.
+    async fn namespaces(&self, said: &Said) {
+        let is_wanted = |namespace: &Namespace| self.settings.names.wants_in(namespace);
+        for (namespace, properties) in said.namespaces.iter().filter(|(namespace, _)| is_wanted(namespace)) {
+            if self.done().namespaces.get(namespace) == Some(properties) {
+                continue;
+            }
+            match self.names().namespace(namespace, properties).await {
+                Ok(()) => drop(self.done().namespaces.insert(namespace.clone(), properties.clone())),
+                Err(error) => {
+                    tracing::warn!(%namespace, %error, "a namespace cannot be brought to the primary's state")
+                }
+            }
+        }
+        for namespace in said.dropped_namespaces.iter().filter(|namespace| is_wanted(namespace)) {
+            self.done().namespaces.remove(namespace);
+            if let Err(error) = self.names().drop_namespace(namespace).await {
+                tracing::warn!(%namespace, %error, "a namespace that is gone at the primary cannot be removed");
+            }
+        }
+    }
+
+    pub(super) fn done(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn said(&self) -> Arc<Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn names(&self) -> gone::Names<'_> {
+        gone::Names { storage: &self.storage, site: self.site.as_ref(), settings: &self.settings }
+    }
+}
+
+/// Two folders that say one name: nobody here can tell which of them is the table's.
+fn clash(folder: &Folder, rival: &Location) -> String {
+    format!(
+        "{} and {rival} both say that they are {}: exclude the name, or remove the one that is left of a dropped table",
+        folder.location, folder.ident
+    )
+}
