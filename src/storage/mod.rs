@@ -7,6 +7,7 @@ mod local;
 mod local_watch;
 mod location;
 mod object;
+mod vending;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use futures::{StreamExt, stream};
 
 pub use location::Location;
 pub use object::StoreSettings;
+pub use vending::{SessionKeys, Vended, Vending, VendingSettings};
 pub use watch::Watch;
 
 use crate::error::{Error, Kind, Result};

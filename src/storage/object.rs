@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
@@ -58,6 +58,11 @@ impl Bucket {
         }
         let store = builder.build().map_err(failure)?;
         Ok(Bucket { store })
+    }
+
+    /// As whom the store is asked.
+    pub(super) fn credentials(&self) -> AwsCredentialProvider {
+        self.store.credentials().clone()
     }
 
     pub(super) async fn read(&self, key: &str, size_bytes_max: u64) -> Result<(Bytes, Found)> {
