@@ -1,10 +1,16 @@
 //! The section `replica` of a catalog.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use crate::format::location::LocationMap;
 use crate::storage::Location;
 
-use super::Replica;
 use super::section::Section;
+use super::{Replica, SiteCredentials, Sts};
+
+/// How long credentials can last, by what AWS takes.
+const STS_DURATION: RangeInclusive<Duration> = Duration::from_secs(15 * 60)..=Duration::from_secs(12 * 3600);
 
 pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     let pairs = section.list("map");
@@ -39,6 +45,29 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         interval: section.duration("interval")?,
         recheck: section.duration("recheck")?,
         properties: section.texts("properties"),
+        credentials: credentials(section)?,
+    })
+}
+
+fn credentials(section: &Section<'_>) -> Option<SiteCredentials> {
+    let word = section.text("credentials")?;
+    if word != "sts" && section.has("sts") {
+        section.note("sts", "is for \"credentials: sts\": write that too, or leave this out");
+    }
+    let sts = section.child("sts");
+    let duration = sts.duration("duration")?;
+    if !STS_DURATION.contains(&duration) {
+        sts.note("duration", "credentials last from 15m to 12h: write a duration between them");
+    }
+    Some(match word {
+        "none" => SiteCredentials::None,
+        "sts" => SiteCredentials::Sts(Sts {
+            endpoint: sts.uri("endpoint"),
+            role_arn: sts.text("role-arn").map(str::to_owned),
+            duration,
+            is_standby_wide: sts.text("scope")? == "standby",
+        }),
+        _ => SiteCredentials::ClientConfig,
     })
 }
 

@@ -18,6 +18,8 @@ use futures::{StreamExt, stream};
 
 pub use location::Location;
 pub use object::StoreSettings;
+#[cfg(test)]
+pub(crate) use vending::tests as vending_tests;
 pub use vending::{SessionKeys, Vended, Vending, VendingSettings};
 pub use watch::Watch;
 
