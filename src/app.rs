@@ -244,19 +244,25 @@ fn site_credentials(
         config::SiteCredentials::None => (Given::Nothing, Scope::Table),
         config::SiteCredentials::ClientConfig => (Given::ClientConfig(exposed(&catalog.client_config)), Scope::Table),
         config::SiteCredentials::Sts(sts) => {
-            let settings = VendingSettings {
-                endpoint: sts.endpoint.clone(),
-                role_arn: sts.role_arn.clone(),
-                session_name: format!("lifeboat-{name}"),
-                duration: sts.duration,
-            };
             let scope = if sts.is_standby_wide { Scope::Standby } else { Scope::Table };
-            let vending = Vending::new(storage.clone(), settings)?;
+            let vending = vending(name, sts, storage)?;
             replicated.iter().chain([&overlay]).try_for_each(|place| vending.check(place))?;
             (Given::Vended(vending), scope)
         }
     };
     Ok(SiteCredentialsSettings { given, scope, replicated, overlay, own })
+}
+
+/// What makes a standby's short-lived credentials.
+pub fn vending(name: &CatalogName, sts: &config::Sts, storage: &Arc<Storage>) -> Result<Vending> {
+    let settings = VendingSettings {
+        endpoint: sts.endpoint.clone(),
+        role_arn: sts.role_arn.clone(),
+        session_name: format!("lifeboat-{name}"),
+        duration: sts.duration,
+        kms_keys: sts.kms_keys.clone(),
+    };
+    Vending::new(storage.clone(), settings)
 }
 
 /// The catalog in the clients' naming of the storage, where they have one of their own.

@@ -235,6 +235,8 @@ pub struct Sts {
     pub role_arn: Option<String>,
     /// How long they last.
     pub duration: Duration,
+    /// Keys of AWS KMS that the storage is encrypted with.
+    pub kms_keys: Vec<String>,
     /// Whether they read every place of the standby rather than a table's own.
     pub is_standby_wide: bool,
 }

@@ -26,18 +26,14 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     if let Some(overlay) = &overlay {
         check_overlay(section, overlay, &map);
     }
-    let list = |name: &str| {
-        let patterns = section.text(name).unwrap_or_default().split(',').map(str::trim);
-        patterns.filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect()
-    };
     Some(Replica {
         map,
         overlay: overlay?,
         journal: section.folder("journal"),
         drop_after: section.duration("drop-after")?,
         primary: section.text("primary").map(str::to_owned),
-        include: list("include"),
-        exclude: list("exclude"),
+        include: list(section, "include"),
+        exclude: list(section, "exclude"),
         trusts_newest: section.text("confirm")? == "trust-newest",
         settle: section.duration("settle")?,
         max_staleness: section.duration("max-staleness")?,
@@ -47,6 +43,12 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         properties: section.texts("properties"),
         credentials: credentials(section)?,
     })
+}
+
+/// Texts that are separated by commas.
+fn list(section: &Section<'_>, name: &str) -> Vec<String> {
+    let texts = section.text(name).unwrap_or_default().split(',').map(str::trim);
+    texts.filter(|text| !text.is_empty()).map(str::to_owned).collect()
 }
 
 fn credentials(section: &Section<'_>) -> Option<SiteCredentials> {
@@ -65,6 +67,7 @@ fn credentials(section: &Section<'_>) -> Option<SiteCredentials> {
             endpoint: sts.uri("endpoint"),
             role_arn: sts.text("role-arn").map(str::to_owned),
             duration,
+            kms_keys: list(&sts, "kms-keys"),
             is_standby_wide: sts.text("scope")? == "standby",
         }),
         _ => SiteCredentials::ClientConfig,

@@ -213,6 +213,7 @@ pub const KEYS: &[Key] = &[
     key("catalogs.<name>.replica.sts.endpoint", Form::Uri(WEB), Optional),
     key("catalogs.<name>.replica.sts.role-arn", Form::Text, Optional),
     key("catalogs.<name>.replica.sts.duration", Form::Duration, Is("1h")),
+    key("catalogs.<name>.replica.sts.kms-keys", Form::Text, Optional),
     key("catalogs.<name>.replica.sts.scope", Form::Choice(&["table", "standby"]), Is("table")),
     key("catalogs.<name>.max-staleness", Form::Duration, Is("0s")),
     key("catalogs.<name>.namespace-separator", Form::Text, Is("%1F")),

@@ -268,15 +268,22 @@ fn a_standby_says_what_its_clients_get() {
     };
     assert_eq!(credentials(""), Some(SiteCredentials::ClientConfig));
     assert_eq!(credentials("      credentials: none\n"), Some(SiteCredentials::None));
-    let plain = Sts { endpoint: None, role_arn: None, duration: Duration::from_secs(3600), is_standby_wide: false };
+    let plain = Sts {
+        endpoint: None,
+        role_arn: None,
+        duration: Duration::from_secs(3600),
+        kms_keys: vec![],
+        is_standby_wide: false,
+    };
     assert_eq!(credentials("      credentials: sts\n"), Some(SiteCredentials::Sts(plain)));
     let all = Sts {
         endpoint: Some("http://sts".into()),
         role_arn: Some("arn:aws:iam::1:role/r".into()),
         duration: Duration::from_secs(900),
+        kms_keys: vec!["arn:a".into(), "arn:b".into()],
         is_standby_wide: true,
     };
-    let section = "{ endpoint: 'http://sts/', role-arn: 'arn:aws:iam::1:role/r', duration: 15m, scope: standby }";
+    let section = "{ endpoint: 'http://sts/', role-arn: 'arn:aws:iam::1:role/r', duration: 15m, scope: standby, kms-keys: 'arn:a, arn:b' }";
     let more = format!("      credentials: sts\n      sts: {section}\n");
     assert_eq!(credentials(&more), Some(SiteCredentials::Sts(all)));
     assert!(refused(&text("      credentials: sts\n      sts: { duration: 14m }\n")).contains("from 15m to 12h"));

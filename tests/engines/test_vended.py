@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -41,7 +42,7 @@ def standby(tmp_path_factory):
         )
         replicate(bucket, s3, "home", "away")
         with components.Lifeboat("--config", str(config)) as lifeboat:
-            yield SimpleNamespace(s3=s3, bucket=bucket, uri=lifeboat.uri, prefix=lifeboat.prefix, lifeboat=lifeboat)
+            yield SimpleNamespace(s3=s3, bucket=bucket, uri=lifeboat.uri, prefix=lifeboat.prefix, lifeboat=lifeboat, config=config)
 
 
 def fill(duckdb, catalog):
@@ -198,6 +199,13 @@ def test_vended_credentials_end(standby):
     (only,) = fresh
     assert only["prefix"] == "s3" and only["config"].items() <= config.items()
     assert {it["config"]["s3.session-token"] for it in loaded["storage-credentials"]} == {config["s3.session-token"]}
+
+
+def test_the_doctor_tries_them(standby):
+    command = [components.lifeboat_program(), "doctor", "--config", standby.config, "--json"]
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    assert '"credentials"' in done.stdout and "cannot write" in done.stdout, done.stdout
+    assert standby.s3.secret_key not in done.stdout
 
 
 def test_nobody_hears_another_key(standby):

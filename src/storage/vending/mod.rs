@@ -1,20 +1,23 @@
 //! Vending: short-lived credentials for clients, which can read below some places and do nothing else.
 //!
-//! What must hold: what is given out has a policy that names the places and no action that writes; nothing is given out that is about to end; what
-//! is kept is bounded. Whose places are given to whom is for the callers.
+//! What must hold: what is given out has a policy that names the places and no action that writes, and the store was seen to hold such a policy;
+//! nothing is given out that is about to end; what is kept is bounded. Whose places are given to whom is for the callers.
 
 mod policy;
 mod sts;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use moka::ops::compute::{CompResult, Op};
 use object_store::aws::AwsCredentialProvider;
+use uuid::Uuid;
 
 pub use sts::SessionKeys;
 
 use super::location::Place;
+use super::object::Bucket;
 use super::{Location, Storage, StoreSettings};
 use crate::error::{Error, Kind, Result};
 use sts::{AssumeRole, Sts};
@@ -43,6 +46,8 @@ pub struct VendingSettings {
     pub session_name: String,
     /// How long they last.
     pub duration: Duration,
+    /// Keys of AWS KMS that the places are encrypted with, as ARNs.
+    pub kms_keys: Vec<String>,
 }
 
 /// Credentials for some places.
@@ -61,6 +66,8 @@ pub struct Vending {
     settings: VendingSettings,
     sts: Sts,
     kept: moka::future::Cache<Session, Kept>,
+    /// Accounts whose store was seen to refuse a write that the policy does not name. As many as there are stores in the configuration.
+    proven: Mutex<HashSet<Account>>,
 }
 
 /// What credentials are made for: one account, one policy.
@@ -110,7 +117,7 @@ impl Vending {
     pub fn new(storage: Arc<Storage>, mut settings: VendingSettings) -> Result<Self> {
         settings.session_name = settings.session_name.chars().filter(char::is_ascii).take(NAME_BYTES_MAX).collect();
         let kept = moka::future::Cache::builder().max_capacity(KEPT_MAX).time_to_live(settings.duration).build();
-        Ok(Vending { storage, settings, sts: Sts::new()?, kept })
+        Ok(Vending { storage, settings, sts: Sts::new()?, kept, proven: Mutex::default() })
     }
 
     /// Whether credentials for a place can be asked for at all.
@@ -166,7 +173,7 @@ impl Vending {
     /// Kept keys, or new ones. Whoever asks for the same meanwhile waits for them.
     async fn keys(&self, group: &Group) -> Result<SessionKeys> {
         let places: Vec<(&str, &str)> = group.places.iter().map(|(_, bucket, key)| (&**bucket, &**key)).collect();
-        let policy = policy::read_only(&places, self.settings.role_arn.as_deref())?;
+        let policy = policy::read_only(&places, &self.settings.kms_keys, self.settings.role_arn.as_deref())?;
         let session = Session { account: group.account.clone(), policy };
         if let Some(kept) = self.kept.get(&session).await.filter(Kept::is_fresh) {
             return Ok(kept.keys);
@@ -213,11 +220,31 @@ impl Vending {
             policy: &session.policy,
         };
         let keys = self.sts.assume_role(asked).await?;
+        self.prove(group, &keys).await?;
         let life = keys.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
         if life < LEFT_MIN {
             return Err(Error::internal("STS gave credentials that end at once: check the clocks of both"));
         }
         Ok(Kept { keys, renew_at: asked_at + life / RENEW_PART })
+    }
+}
+
+impl Vending {
+    /// Once an account: a store may know AssumeRole and pass over the policy, and then what it gives can write.
+    async fn prove(&self, group: &Group, keys: &SessionKeys) -> Result<()> {
+        let is_proven = || self.proven.lock().unwrap_or_else(PoisonError::into_inner).contains(&group.account);
+        let Some((place, bucket, key)) = group.places.first().filter(|_| !is_proven()) else { return Ok(()) };
+        let settings = self.storage.settings.get(self.storage.settings_for(place));
+        let probe = format!("{key}/lifeboat-probe-{}", Uuid::new_v4());
+        if Bucket::open_with(bucket, settings, keys)?.may_write(probe.trim_start_matches('/')).await? {
+            let message = format!(
+                "the store of {place} gives credentials and does not hold their policy: they could write, so they are not given out; write \
+                 `credentials: client-config` or `none`"
+            );
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner).insert(group.account.clone());
+        Ok(())
     }
 }
 

@@ -8,42 +8,62 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::model::Secret;
 
-/// A server that answers each request by `script`, which is told how many came before.
+type Requests = Arc<Mutex<Vec<String>>>;
+
+/// A server that answers each request by `script`, which is told how many came before. It is a store as well, which refuses uploads or, if it is
+/// lax, takes any.
 pub(crate) struct FakeSts {
     pub(crate) endpoint: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Requests,
+    uploads: Requests,
 }
 
 impl FakeSts {
     pub(crate) async fn start(script: impl Fn(usize) -> (u16, String) + Send + 'static) -> FakeSts {
+        Self::with_store(script, false).await
+    }
+
+    async fn with_store(script: impl Fn(usize) -> (u16, String) + Send + 'static, is_lax: bool) -> FakeSts {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let seen = asked.clone();
+        let (asked, uploads): (Requests, Requests) = Default::default();
+        let (seen, tried) = (asked.clone(), uploads.clone());
         tokio::spawn(async move {
             while let Ok((mut connection, _)) = listener.accept().await {
                 let mut request = Vec::new();
                 while !is_whole(&request) {
                     connection.read_buf(&mut request).await.expect("a request");
                 }
-                let count = {
+                let request = String::from_utf8_lossy(&request).into_owned();
+                let (status, body) = if request.starts_with("POST / ") {
                     let mut seen = seen.lock().expect("not poisoned");
-                    seen.push(String::from_utf8_lossy(&request).into_owned());
-                    seen.len() - 1
+                    seen.push(request);
+                    script(seen.len() - 1)
+                } else {
+                    tried.lock().expect("not poisoned").push(request);
+                    upload(is_lax)
                 };
-                let (status, body) = script(count);
                 let head =
                     format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 connection.write_all(format!("{head}{body}").as_bytes()).await.expect("an answer");
             }
         });
-        FakeSts { endpoint, asked }
+        FakeSts { endpoint, asked, uploads }
+    }
+
+    fn uploads(&self) -> Vec<String> {
+        self.uploads.lock().expect("not poisoned").clone()
     }
 
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("not poisoned").clone()
     }
+}
+
+fn upload(is_lax: bool) -> (u16, String) {
+    let begun = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+    if is_lax { (200, begun.to_owned()) } else { (403, "<Error><Code>AccessDenied</Code></Error>".to_owned()) }
 }
 
 fn is_whole(request: &[u8]) -> bool {
@@ -86,6 +106,7 @@ pub(crate) fn vending(stores: Vec<StoreSettings>) -> Vending {
         role_arn: None,
         session_name: "lifeboat-dr".into(),
         duration: Duration::from_secs(3600),
+        kms_keys: Vec::new(),
     };
     Vending::new(Arc::new(Storage::new(stores)), settings).expect("a client")
 }
@@ -116,7 +137,7 @@ async fn sts_is_asked_for_reading_below_the_places() {
     let asked = sts.asked().concat();
     assert!(asked.starts_with("POST / HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains("Credential=OURS/") && asked.contains("/here-1/sts/aws4_request"), "{asked}");
-    let policy = policy::read_only(&[("lake", "dr/t"), ("lake", "overlay/u")], None).expect("a policy");
+    let policy = policy::read_only(&[("lake", "dr/t"), ("lake", "overlay/u")], &[], None).expect("a policy");
     let (_, form) = asked.split_once("&Policy=").expect("a policy");
     assert_eq!(percent_encoding::percent_decode_str(form).decode_utf8_lossy(), policy);
     assert!(vending.read_only(&at(&["/local/x"])).await.expect("nothing").is_empty());
@@ -191,6 +212,33 @@ async fn each_account_has_its_own_credentials() {
     let vended = vending(stores).read_only(&at(&["s3://b/t", "s3://a/t", "s3://c/t"])).await.expect("credentials");
     assert_eq!(ids(&vended), ["id2", "id1"]);
     assert_eq!(vended[1].places, at(&["s3://a/t", "s3://c/t"]));
+}
+
+#[tokio::test]
+async fn a_store_must_be_seen_to_hold_the_policy() {
+    let sts = FakeSts::start(|count| given(count, Duration::from_secs(3600))).await;
+    let strict = vending(vec![store("s3://lake", &sts.endpoint)]);
+    for place in ["s3://lake/t", "s3://lake/t2"] {
+        strict.read_only(&at(&[place])).await.expect("credentials");
+    }
+    let uploads = sts.uploads();
+    assert_eq!(uploads.len(), 1, "it is looked once");
+    assert!(
+        uploads[0].starts_with("POST /lake/t/lifeboat-probe-") && uploads[0].contains("?uploads"),
+        "{}",
+        uploads[0]
+    );
+    assert!(uploads[0].contains("token0") && uploads[0].contains("Credential=id0/"), "as a client would");
+
+    let sts = FakeSts::with_store(|count| given(count, Duration::from_secs(3600)), true).await;
+    let lax = vending(vec![store("s3://lake", &sts.endpoint)]);
+    for _ in 0..2 {
+        let error = lax.read_only(&at(&["s3://lake/t"])).await.expect_err("they could write");
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(error.message().contains("s3://lake/t") && error.message().contains("client-config"), "{error}");
+    }
+    let methods: Vec<_> = sts.uploads().iter().map(|it| it.split(' ').next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(methods, ["POST", "DELETE", "POST", "DELETE"], "what was begun is aborted");
 }
 
 #[test]
