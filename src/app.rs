@@ -1,6 +1,6 @@
 //! The composition root: a configuration becomes the catalogs' stacks and the server's settings.
 //!
-//! The only file that names adapters, and where the order of the layers is written: authorise, standby, cache, client locations, measure, upstream. An embedded
+//! The only file that names adapters, and where the order of the layers is written: authorise, site credentials, standby, cache, client locations, measure, upstream. An embedded
 //! catalog makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::catalog::{
-    Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, JournalWriter, Journaled, Measure,
-    Standby,
+    Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Given, JournalWriter, Journaled,
+    Measure, Scope, SiteCredentials, SiteCredentialsSettings, Standby,
 };
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
@@ -21,7 +21,7 @@ use crate::jobs::PurgeWorker;
 use crate::journal::Journal;
 use crate::model::CatalogName;
 use crate::replica::{Confirm, Names, Replica, ReplicaSettings};
-use crate::storage::{Location, Storage, StoreSettings};
+use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
 use crate::upstream::embedded::{DatabasePointers, Purges};
@@ -115,7 +115,10 @@ pub async fn build(config: &Config) -> Result<App> {
         let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
         let stack = match (&standby, &catalog.replica) {
             (Some(replica), Some(settings)) => {
-                Arc::new(Standby::new(stack, replica.clone(), settings.primary.clone())) as Arc<dyn Catalog>
+                let stack = Standby::new(stack, replica.clone(), settings.primary.clone());
+                let credentials = site_credentials(name, catalog, settings, &storage);
+                let credentials = credentials.map_err(|e| e.context(format!("catalog {name}")))?;
+                Arc::new(SiteCredentials::new(Arc::new(stack), credentials)) as Arc<dyn Catalog>
             }
             _ => stack,
         };
@@ -223,6 +226,44 @@ fn journaled(
     let (journaled, writer) = Journaled::new(name.clone(), floor, journal, storage.clone());
     writers.push(writer);
     Arc::new(journaled)
+}
+
+/// What a standby's clients get to reach its storage with.
+fn site_credentials(
+    name: &CatalogName,
+    catalog: &config::Catalog,
+    replica: &config::Replica,
+    storage: &Arc<Storage>,
+) -> Result<SiteCredentialsSettings> {
+    let replicated: Vec<Location> = replica.map.iter().map(|(_, to)| Location::new(to)).collect();
+    let overlay = Location::new(&replica.overlay);
+    let own = match &catalog.source {
+        Source::Embedded(embedded) => Some(Location::new(&embedded.warehouse)),
+        Source::Upstream(_) => None,
+    };
+    let (given, scope) = match &replica.credentials {
+        config::SiteCredentials::None => (Given::Nothing, Scope::Table),
+        config::SiteCredentials::ClientConfig => (Given::ClientConfig(exposed(&catalog.client_config)), Scope::Table),
+        config::SiteCredentials::Sts(sts) => {
+            let scope = if sts.is_standby_wide { Scope::Standby } else { Scope::Table };
+            let vending = vending(name, sts, storage)?;
+            replicated.iter().chain([&overlay]).try_for_each(|place| vending.check(place))?;
+            (Given::Vended(vending), scope)
+        }
+    };
+    Ok(SiteCredentialsSettings { given, scope, replicated, overlay, own })
+}
+
+/// What makes a standby's short-lived credentials.
+pub fn vending(name: &CatalogName, sts: &config::Sts, storage: &Arc<Storage>) -> Result<Vending> {
+    let settings = VendingSettings {
+        endpoint: sts.endpoint.clone(),
+        role_arn: sts.role_arn.clone(),
+        session_name: format!("lifeboat-{name}"),
+        duration: sts.duration,
+        kms_keys: sts.kms_keys.clone(),
+    };
+    Vending::new(storage.clone(), settings)
 }
 
 /// The catalog in the clients' naming of the storage, where they have one of their own.

@@ -6,6 +6,7 @@
 
 mod authorise;
 mod cache;
+mod credentials;
 mod journaled;
 mod locations;
 mod marks;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use authorise::Authorise;
 pub use cache::{Cache, CacheSettings};
+pub use credentials::{Given, Scope, SiteCredentials, SiteCredentialsSettings};
 pub use journaled::{JournalWriter, Journaled};
 pub use locations::{ClientLocations, ClientLocationsSettings};
 pub use measure::Measure;

@@ -31,7 +31,7 @@ impl Scripted {
         Scripted { script: Box::new(script), seen: Mutex::default(), pause: Duration::ZERO }
     }
 
-    fn seen(&self) -> Vec<Request> {
+    pub(super) fn seen(&self) -> Vec<Request> {
         self.seen.lock().expect("not poisoned").clone()
     }
 }

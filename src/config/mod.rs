@@ -213,6 +213,34 @@ pub struct Replica {
     pub recheck: Duration,
     /// Properties of the tables at this site.
     pub properties: BTreeMap<String, Secret>,
+    /// What clients get to reach the storage with.
+    pub credentials: SiteCredentials,
+}
+
+/// What a standby's clients get to reach its storage with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SiteCredentials {
+    /// Nothing.
+    None,
+    /// What `client-config` has.
+    ClientConfig,
+    /// Short-lived ones that can only read.
+    Sts(Sts),
+}
+
+/// How short-lived credentials are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sts {
+    /// Where STS answers, unless where the store does.
+    pub endpoint: Option<String>,
+    /// The role whose rights are narrowed.
+    pub role_arn: Option<String>,
+    /// How long they last.
+    pub duration: Duration,
+    /// Keys of AWS KMS that the storage is encrypted with.
+    pub kms_keys: Vec<String>,
+    /// Whether they read every place of the standby rather than a table's own.
+    pub is_standby_wide: bool,
 }
 
 impl Catalog {

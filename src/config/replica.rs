@@ -1,10 +1,16 @@
 //! The section `replica` of a catalog.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use crate::format::location::LocationMap;
 use crate::storage::Location;
 
-use super::Replica;
 use super::section::Section;
+use super::{Replica, SiteCredentials, Sts};
+
+/// How long credentials can last, by what AWS takes.
+const STS_DURATION: RangeInclusive<Duration> = Duration::from_secs(15 * 60)..=Duration::from_secs(12 * 3600);
 
 pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     let pairs = section.list("map");
@@ -20,16 +26,15 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     if let Some(overlay) = &overlay {
         check_overlay(section, overlay, &map);
     }
-    let list = |name: &str| patterns(section.text(name).unwrap_or_default());
     Some(Replica {
         map,
         overlay: overlay?,
         journal: section.folder("journal"),
         drop_after: section.duration("drop-after")?,
         primary: section.text("primary").map(str::to_owned),
-        include: list("include"),
-        exclude: list("exclude"),
-        consistency_groups: section.texts("consistency-groups").values().map(|text| patterns(text.expose())).collect(),
+        include: texts(section.text("include").unwrap_or_default()),
+        exclude: texts(section.text("exclude").unwrap_or_default()),
+        consistency_groups: section.texts("consistency-groups").values().map(|text| texts(text.expose())).collect(),
         trusts_newest: section.text("confirm")? == "trust-newest",
         settle: section.duration("settle")?,
         max_staleness: section.duration("max-staleness")?,
@@ -37,11 +42,35 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         interval: section.duration("interval")?,
         recheck: section.duration("recheck")?,
         properties: section.texts("properties"),
+        credentials: credentials(section)?,
     })
 }
 
-/// Patterns, separated by commas.
-fn patterns(text: &str) -> Vec<String> {
+fn credentials(section: &Section<'_>) -> Option<SiteCredentials> {
+    let word = section.text("credentials")?;
+    if word != "sts" && section.has("sts") {
+        section.note("sts", "is for \"credentials: sts\": write that too, or leave this out");
+    }
+    let sts = section.child("sts");
+    let duration = sts.duration("duration")?;
+    if !STS_DURATION.contains(&duration) {
+        sts.note("duration", "credentials last from 15m to 12h: write a duration between them");
+    }
+    Some(match word {
+        "none" => SiteCredentials::None,
+        "sts" => SiteCredentials::Sts(Sts {
+            endpoint: sts.uri("endpoint"),
+            role_arn: sts.text("role-arn").map(str::to_owned),
+            duration,
+            kms_keys: texts(sts.text("kms-keys").unwrap_or_default()),
+            is_standby_wide: sts.text("scope")? == "standby",
+        }),
+        _ => SiteCredentials::ClientConfig,
+    })
+}
+
+/// Texts that are separated by commas.
+fn texts(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect()
 }
 

@@ -209,6 +209,13 @@ pub const KEYS: &[Key] = &[
     key("catalogs.<name>.replica.interval", Form::Duration, Is("30s")),
     key("catalogs.<name>.replica.recheck", Form::Duration, Is("10m")),
     key("catalogs.<name>.replica.properties", Form::Texts, Optional),
+    key("catalogs.<name>.replica.credentials", Form::Choice(&["none", "client-config", "sts"]), Is("client-config")),
+    key("catalogs.<name>.replica.sts", Form::Section, Optional),
+    key("catalogs.<name>.replica.sts.endpoint", Form::Uri(WEB), Optional),
+    key("catalogs.<name>.replica.sts.role-arn", Form::Text, Optional),
+    key("catalogs.<name>.replica.sts.duration", Form::Duration, Is("1h")),
+    key("catalogs.<name>.replica.sts.kms-keys", Form::Text, Optional),
+    key("catalogs.<name>.replica.sts.scope", Form::Choice(&["table", "standby"]), Is("table")),
     key("catalogs.<name>.max-staleness", Form::Duration, Is("0s")),
     key("catalogs.<name>.namespace-separator", Form::Text, Is("%1F")),
 ];

@@ -255,6 +255,42 @@ fn client_locations_must_have_a_way_back() {
 }
 
 #[test]
+fn a_standby_says_what_its_clients_get() {
+    let text = |more: &str| {
+        format!(
+            "catalogs:\n  dr:\n    embedded: {{ database: 'sqlite:c.db', warehouse: 's3://own/w' }}\n    replica:\n      overlay: s3://own/o\n      \
+             map: [{{ from: s3://prod, to: s3://dr }}]\n{more}"
+        )
+    };
+    let credentials = |more: &str| {
+        let config = parse(&text(more)).unwrap_or_else(|p| panic!("{p}"));
+        config.catalogs.into_values().next().and_then(|catalog| catalog.replica).map(|replica| replica.credentials)
+    };
+    assert_eq!(credentials(""), Some(SiteCredentials::ClientConfig));
+    assert_eq!(credentials("      credentials: none\n"), Some(SiteCredentials::None));
+    let plain = Sts {
+        endpoint: None,
+        role_arn: None,
+        duration: Duration::from_secs(3600),
+        kms_keys: vec![],
+        is_standby_wide: false,
+    };
+    assert_eq!(credentials("      credentials: sts\n"), Some(SiteCredentials::Sts(plain)));
+    let all = Sts {
+        endpoint: Some("http://sts".into()),
+        role_arn: Some("arn:aws:iam::1:role/r".into()),
+        duration: Duration::from_secs(900),
+        kms_keys: vec!["arn:a".into(), "arn:b".into()],
+        is_standby_wide: true,
+    };
+    let section = "{ endpoint: 'http://sts/', role-arn: 'arn:aws:iam::1:role/r', duration: 15m, scope: standby, kms-keys: 'arn:a, arn:b' }";
+    let more = format!("      credentials: sts\n      sts: {section}\n");
+    assert_eq!(credentials(&more), Some(SiteCredentials::Sts(all)));
+    assert!(refused(&text("      credentials: sts\n      sts: { duration: 14m }\n")).contains("from 15m to 12h"));
+    assert!(refused(&text("      sts: { duration: 15m }\n")).contains("write that too"));
+}
+
+#[test]
 fn flags_alone_make_a_configuration() {
     let config = Config::embedded(Path::new("/data"), None).unwrap_or_else(|p| panic!("{p}"));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8181");

@@ -54,6 +54,22 @@ impl Location {
         }
     }
 
+    /// As [`Location::is_under`], but the schemes of S3 are one.
+    pub(super) fn is_in_store(&self, prefix: &Location) -> bool {
+        let rest = self.in_store().strip_prefix(prefix.in_store().trim_end_matches('/'));
+        self.is_s3() == prefix.is_s3() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// What follows the scheme where that is one of S3, else all.
+    pub(super) fn in_store(&self) -> &str {
+        let scheme = self.scheme().filter(|scheme| S3_SCHEMES.contains(scheme));
+        &self.0[scheme.map_or(0, |scheme| scheme.len() + 1)..]
+    }
+
+    pub(super) fn is_s3(&self) -> bool {
+        self.scheme().is_some_and(|scheme| S3_SCHEMES.contains(&scheme))
+    }
+
     /// Whether going there leads into `prefix`, however the two are spelled (`s3a` or `s3`, `file:/` or `file:///`). Where one of them leads
     /// nowhere for us, the strings are compared.
     pub fn leads_into(&self, prefix: &Location) -> bool {
@@ -201,6 +217,15 @@ mod tests {
         assert!(!at("/w/t2").leads_into(&at("/w/t")));
         assert!(!at("/w/t/../x").leads_into(&at("/w/x")));
         assert!(at("s3://b/").is_root() && at("file:///").is_root() && !at("s3://b/t").is_root());
+    }
+
+    #[test]
+    fn a_store_is_the_same_by_every_scheme_of_s3() {
+        let at = |text: &str| Location::new(text);
+        assert!(at("s3a://b/t/f").is_in_store(&at("s3://b")) && at("s3://b").is_in_store(&at("s3n://b/")));
+        assert!(at("file:///b/t").is_in_store(&at("file:///b")) && at("/b/t").is_in_store(&at("/b")));
+        assert!(!at("s3a://b2").is_in_store(&at("s3://b")));
+        assert!(!at("file:///b").is_in_store(&at("s3://b")) && !at("//b/t").is_in_store(&at("s3://b")));
     }
 
     #[test]

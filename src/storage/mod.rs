@@ -7,6 +7,7 @@ mod local;
 mod local_watch;
 mod location;
 mod object;
+mod vending;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ use futures::{StreamExt, stream};
 
 pub use location::Location;
 pub use object::StoreSettings;
+#[cfg(test)]
+pub(crate) use vending::tests as vending_tests;
+pub use vending::{SessionKeys, Vended, Vending, VendingSettings};
 pub use watch::Watch;
 
 use crate::error::{Error, Kind, Result};
@@ -291,10 +295,12 @@ impl Storage {
         Ok(bucket)
     }
 
-    /// The place in the list of the settings with the longest prefix of a location; one past its end when none covers it.
+    /// The place in the list of the settings with the longest prefix of a location; one past its end when none covers it. The schemes of S3 are
+    /// one here; of two entries that differ by nothing else the one counts that is spelled as the location is.
     fn settings_for(&self, location: &Location) -> usize {
-        let covering = self.settings.iter().enumerate().filter(|(_, s)| location.is_under(&s.prefix));
-        covering.max_by_key(|(_, s)| s.prefix.as_str().len()).map_or(self.settings.len(), |(at, _)| at)
+        let covering = self.settings.iter().enumerate().filter(|(_, s)| location.is_in_store(&s.prefix));
+        let closest = covering.max_by_key(|(_, s)| (s.prefix.in_store().len(), location.is_under(&s.prefix)));
+        closest.map_or(self.settings.len(), |(at, _)| at)
     }
 }
 
@@ -305,4 +311,35 @@ fn check_size(size_bytes: u64, size_bytes_max: u64) -> Result<()> {
         return Err(Error::new(Kind::Unprocessable, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_found_by_any_scheme_of_s3() {
+        let store = |prefix: &str| StoreSettings {
+            prefix: Location::new(prefix),
+            endpoint: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            path_style: false,
+        };
+        let stores = ["s3a://lake", "s3://lake/w", "s3://both", "s3a://both", "file:///ifs"].map(store);
+        let storage = Storage::new(stores.into());
+        for (location, at) in [
+            ("s3://lake/x", 0),
+            ("s3n://lake/w/t", 1),
+            ("s3a://lake/w2", 0),
+            ("s3://both/x", 2),
+            ("s3a://both/x", 3),
+            ("file:///ifs/x", 4),
+            ("s3://other", 5),
+            ("gs://lake/x", 5),
+        ] {
+            assert_eq!(storage.settings_for(&Location::new(location)), at, "{location}");
+        }
+    }
 }

@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use super::{Children, Found, Listed, Location, check_size};
+use super::{Children, Found, Listed, Location, SessionKeys, check_size};
 use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
 
@@ -40,24 +40,38 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn open(name: &str, settings: Option<&StoreSettings>) -> Result<Self> {
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(name);
-        if let Some(settings) = settings {
-            builder = builder.with_virtual_hosted_style_request(!settings.path_style);
-            if let Some(endpoint) = &settings.endpoint {
-                builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-            }
-            if let Some(region) = &settings.region {
-                builder = builder.with_region(region);
-            }
-            if let Some(id) = &settings.access_key_id {
-                builder = builder.with_access_key_id(id.expose());
-            }
-            if let Some(secret) = &settings.secret_access_key {
-                builder = builder.with_secret_access_key(secret.expose());
-            }
-        }
-        let store = builder.build().map_err(failure)?;
+        let store = builder(name, settings).build().map_err(failure)?;
         Ok(Bucket { store })
+    }
+
+    /// The same, asked with keys that end.
+    pub(super) fn open_with(name: &str, settings: Option<&StoreSettings>, keys: &SessionKeys) -> Result<Self> {
+        let builder = builder(name, settings)
+            .with_access_key_id(keys.access_key_id.expose())
+            .with_secret_access_key(keys.secret_access_key.expose())
+            .with_token(keys.session_token.expose());
+        Ok(Bucket { store: builder.build().map_err(failure)? })
+    }
+
+    /// Whether these keys may write `key`. Nothing is written: an upload is begun, and aborted where that succeeds.
+    pub(super) async fn may_write(&self, key: &str) -> Result<bool> {
+        match self.store.put_multipart(&path(key)?).await {
+            Ok(mut upload) => {
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(error = %error, "an upload that was begun on trial could not be aborted");
+                }
+                Ok(true)
+            }
+            Err(object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
+                Ok(false)
+            }
+            Err(e) => Err(failure(e)),
+        }
+    }
+
+    /// As whom the store is asked.
+    pub(super) fn credentials(&self) -> AwsCredentialProvider {
+        self.store.credentials().clone()
     }
 
     pub(super) async fn read(&self, key: &str, size_bytes_max: u64) -> Result<(Bytes, Found)> {
@@ -141,6 +155,26 @@ impl Bucket {
         }
         Ok(names)
     }
+}
+
+fn builder(name: &str, settings: Option<&StoreSettings>) -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(name);
+    if let Some(settings) = settings {
+        builder = builder.with_virtual_hosted_style_request(!settings.path_style);
+        if let Some(endpoint) = &settings.endpoint {
+            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+        }
+        if let Some(region) = &settings.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(id) = &settings.access_key_id {
+            builder = builder.with_access_key_id(id.expose());
+        }
+        if let Some(secret) = &settings.secret_access_key {
+            builder = builder.with_secret_access_key(secret.expose());
+        }
+    }
+    builder
 }
 
 fn described(object: &ObjectMeta) -> Found {

@@ -20,7 +20,7 @@ from pathlib import Path
 from component import JAVA_FLAGS, STOP_TIMEOUT_S, Component, ComponentError, free_port, http, installed, java_25, start_together
 
 __all__ = ["JAVA_FLAGS", "STOP_TIMEOUT_S", "Component", "ComponentError", "free_port", "http", "installed", "java_25",
-           "start_together", "RestFixture", "Versitygw", "Nessie", "Postgres", "Trino", "Lifeboat", "lifeboat_program"]
+           "start_together", "RestFixture", "Versitygw", "Minio", "Nessie", "Postgres", "Trino", "Lifeboat", "lifeboat_program"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -61,10 +61,9 @@ class RestFixture(Component):
         return {"FIXTURE_URI": self.uri, "FIXTURE_WAREHOUSE": self.warehouse}
 
 
-class Versitygw(Component):
-    """An S3 gateway over a local folder, with one bucket."""
+class Bucket(Component):
+    """An object store with one bucket."""
 
-    name = "versitygw"
     access_key = "lifeboat"
     secret_key = "lifeboat-secret"
     region = "us-east-1"
@@ -73,6 +72,30 @@ class Versitygw(Component):
     def __init__(self):
         super().__init__()
         self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def reach(self):
+        """What an Iceberg client needs to find the bucket."""
+        return {"s3.endpoint": self.endpoint, "s3.path-style-access": "true", "client.region": self.region, "s3.region": self.region}
+
+    def client_properties(self):
+        """What an Iceberg client needs to read and write the bucket."""
+        return {
+            "s3.endpoint": self.endpoint,
+            "s3.path-style-access": "true",
+            "s3.access-key-id": self.access_key,
+            "s3.secret-access-key": self.secret_key,
+            "client.region": self.region,
+        }
+
+    def variables(self):
+        return {"S3_ENDPOINT": self.endpoint, "S3_BUCKET": self.bucket, "AWS_REGION": self.region,
+                "AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+
+class Versitygw(Bucket):
+    """An S3 gateway over a local folder."""
+
+    name = "versitygw"
 
     def prepare(self):
         # With the posix back end a bucket is a folder.
@@ -88,19 +111,25 @@ class Versitygw(Component):
     def is_ready(self):
         return http("GET", self.endpoint)[0] in (200, 400, 403)  # unsigned, so refused, but answered
 
-    def client_properties(self):
-        """What an Iceberg client needs to read and write the bucket."""
-        return {
-            "s3.endpoint": self.endpoint,
-            "s3.path-style-access": "true",
-            "s3.access-key-id": self.access_key,
-            "s3.secret-access-key": self.secret_key,
-            "client.region": self.region,
-        }
 
-    def variables(self):
-        return {"S3_ENDPOINT": self.endpoint, "S3_BUCKET": self.bucket, "AWS_REGION": self.region,
-                "AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+class Minio(Bucket):
+    """An object store that gives session credentials and holds their policies. It is a program of its own, never linked."""
+
+    name = "minio"
+
+    def prepare(self):
+        # On a single drive a bucket is a folder.
+        (self.folder / "buckets" / self.bucket).mkdir(parents=True)
+
+    def environment(self):
+        return {"MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key, "MINIO_BROWSER": "off",
+                "MINIO_UPDATE": "off", "HOME": self.folder}
+
+    def command(self):
+        return [installed("minio", "minio"), "server", self.folder / "buckets", "--address", f"127.0.0.1:{self.port}", "--quiet"]
+
+    def is_ready(self):
+        return http("GET", f"{self.endpoint}/minio/health/ready")[0] == 200
 
 
 class Nessie(Component):
@@ -364,7 +393,7 @@ class Lifeboat(Component):
 
 # --- By hand. -------------------------------------------------------------------------------------
 
-NAMES = ("fixture", "versitygw", "nessie", "postgres", "trino", "lifeboat", "lifeboat-on-postgres", "lifeboat-proxy")
+NAMES = ("fixture", "versitygw", "minio", "nessie", "postgres", "trino", "lifeboat", "lifeboat-on-postgres", "lifeboat-proxy")
 
 
 def run(names):
@@ -376,6 +405,7 @@ def run(names):
             make = {
                 "fixture": RestFixture,
                 "versitygw": Versitygw,
+                "minio": Minio,
                 "nessie": lambda: Nessie(get("versitygw")),
                 "postgres": Postgres,
                 "trino": Trino,

@@ -268,6 +268,7 @@ class NoServices:
 def components(bench):
     chosen = [
         Trino("trino"),  # the longest first
+        GoProgram("minio", "github.com/minio/minio"),
         GoProgram("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
         Venv(),
         Maven("rck"),

@@ -20,6 +20,8 @@ import targets  # noqa: E402
 
 USUAL_TARGETS = ("embedded", "proxy")
 ENGINES = ("pyiceberg", "spark", "trino", "duckdb")
+# Iceberg's S3 client waits 10 s for what renews credentials before its Java ends.
+SPARK_STOP_TIMEOUT_S = 30
 
 
 def pytest_configure(config):
@@ -70,7 +72,7 @@ def spark(tmp_path_factory, trino_server):
     gateway.shutdown()
     # Spark's Java ends when its input does; we wait, so that nothing outlives the tests.
     gateway.proc.stdin.close()
-    gateway.proc.wait(components.STOP_TIMEOUT_S)
+    gateway.proc.wait(SPARK_STOP_TIMEOUT_S)
 
 
 @dataclass

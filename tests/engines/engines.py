@@ -126,7 +126,7 @@ class Spark(Sql):
     options = ("USING iceberg TBLPROPERTIES ('format-version'='2', 'write.delete.mode'='merge-on-read', "
                "'write.update.mode'='merge-on-read')")
 
-    def __init__(self, session, catalog, uri):
+    def __init__(self, session, catalog, uri, properties=None):
         self.session = session
         self.catalog = catalog
         prefix = f"spark.sql.catalog.{catalog}"
@@ -135,6 +135,8 @@ class Spark(Sql):
         session.conf.set(f"{prefix}.uri", uri)
         # Spark would not see what the others wrote.
         session.conf.set(f"{prefix}.cache-enabled", "false")
+        for key, value in (properties or {}).items():
+            session.conf.set(f"{prefix}.{key}", value)
 
     def execute(self, sql):
         from py4j.protocol import Py4JJavaError
@@ -159,11 +161,11 @@ def spark_session(folder):
     """One small Spark for all tests. Its catalogs are configured later, when they are known."""
     from pyspark.sql import SparkSession
 
-    (jar,) = components.installed("spark", "files").glob("*.jar")
+    jars = [*components.installed("spark", "files").glob("*.jar"), *components.installed("rck", "files").glob("iceberg-aws-bundle-*.jar")]
     return (
         SparkSession.builder.master("local[2]")
         .appName("lifeboat-tests")
-        .config("spark.jars", str(jar))
+        .config("spark.jars", ",".join(map(str, jars)))
         .config("spark.driver.memory", "900m")
         .config("spark.driver.extraJavaOptions", f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir={folder}")
         .config("spark.driver.host", "127.0.0.1")
@@ -185,10 +187,10 @@ class Trino(Sql):
     version_clause = "FOR VERSION AS OF {}"
     options = "WITH (format_version = 2)"
 
-    def __init__(self, server, catalog, uri):
+    def __init__(self, server, catalog, uri, properties=None):
         self.server = server
         self.catalog = catalog
-        server.add_rest_catalog(catalog, uri)
+        server.add_rest_catalog(catalog, uri, properties)
 
     def execute(self, sql):
         return self.server.query(sql)

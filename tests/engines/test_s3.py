@@ -43,10 +43,11 @@ def lifeboat_on(s3, folder, database, warehouse="warehouse"):
     return components.Lifeboat("--config", str(config_on(s3, folder, database, warehouse)))
 
 
-def config_on(s3, folder, database, warehouse):
+def config_on(s3, folder, database, warehouse, told=None):
+    """`told` is what clients are told instead of all that they need."""
     port = components.free_port()
     config = Path(folder) / f"lifeboat-{port}.yaml"
-    client_config = "".join(f"      {key}: \"{value}\"\n" for key, value in s3.client_properties().items())
+    client_config = "".join(f"      {key}: \"{value}\"\n" for key, value in (told or s3.client_properties()).items())
     config.write_text(
         f"listen: 127.0.0.1:{port}\n"
         "storage:\n"

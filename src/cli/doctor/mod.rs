@@ -61,6 +61,9 @@ async fn examine_catalog(config: &Config, name: &CatalogName, catalog: &Catalog)
             findings.push(storage::writable(config, name.as_str(), &embedded.warehouse).await);
         }
     }
+    if let Some(replica) = &catalog.replica {
+        findings.extend(storage::vended(config, name, replica).await);
+    }
     if catalog.is_judged_upstream() {
         findings.push(Finding::skipped(
             "tables",

@@ -3,19 +3,24 @@
 //! An embedded catalog's warehouse is tried with a file of a random name under `_lifeboat/`, which is removed again; places behind
 //! an upstream are only listed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::app;
+use crate::config::{self, Config};
 use crate::error::{Error, Kind, Result};
+use crate::model::CatalogName;
 use crate::storage::{Location, Storage};
 
 use super::super::start;
 use super::finding::Finding;
 
 const CHECK: &str = "storage";
+/// The check of credentials for clients.
+const VENDING: &str = "credentials";
 /// Longest that all steps together may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What a probe holds.
@@ -58,6 +63,37 @@ pub(super) async fn readable(config: &Config, subject: &str, location: &str) -> 
         Ok(format!("{location} can be listed"))
     })
     .await
+}
+
+/// Whether credentials for clients can be made of a standby's overlay, and the store holds their policy. `None` where none are made.
+pub(super) async fn vended(config: &Config, name: &CatalogName, replica: &config::Replica) -> Option<Finding> {
+    let config::SiteCredentials::Sts(sts) = &replica.credentials else { return None };
+    let made = tokio::time::timeout(TIMEOUT, async {
+        let vending = app::vending(name, sts, &Arc::new(start::storage(config)))?;
+        let overlay = Location::new(&replica.overlay);
+        vending.check(&overlay)?;
+        vending.read_only(&[overlay]).await
+    });
+    let told = match made.await {
+        Ok(made) => made.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+    };
+    let subject = name.as_str();
+    Some(match told {
+        Ok(made) if made.is_empty() => Finding::warning(
+            VENDING,
+            subject,
+            format!("none are made for {}", replica.overlay),
+            "only S3 has such credentials",
+        ),
+        Ok(_) => Finding::ok(VENDING, subject, format!("those for {} are made, and cannot write", replica.overlay)),
+        Err(message) => Finding::failed(
+            VENDING,
+            subject,
+            message,
+            "check \"replica.sts\" and the rights of the keys under \"storage\"",
+        ),
+    })
 }
 
 async fn bounded(subject: &str, location: &str, work: impl Future<Output = Result<String>>) -> Finding {

@@ -135,7 +135,7 @@ impl Paths {
 }
 
 /// The path of a table's sub-route at our own door, from `v1/` on.
-pub(super) fn our_route(catalog: &str, ident: &Ident, leaf: &str) -> String {
+pub fn our_route(catalog: &str, ident: &Ident, leaf: &str) -> String {
     let levels: Vec<_> = ident.namespace.levels().iter().map(|l| utf8_percent_encode(l, NAME).to_string()).collect();
     let name = utf8_percent_encode(&ident.name, NAME);
     format!("v1/{catalog}/namespaces/{}/tables/{name}/{leaf}", levels.join("%1F"))

@@ -228,7 +228,8 @@ fn is_connection(key: &str) -> bool {
     CONNECTION.contains(&key) || CONNECTION_PREFIXES.iter().any(|p| key.starts_with(p))
 }
 
-fn is_secret(key: &str) -> bool {
+/// Whether a key of a client's configuration holds a secret, by its name.
+pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SECRET.iter().any(|part| key.contains(part))
 }
