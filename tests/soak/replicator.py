@@ -20,7 +20,7 @@ from process import Process
 SPREAD = (0.2, 3.0)  # of one pass's files
 SECOND_HALF = (0.1, 2.0)
 LATE = (1.0, 5.0)
-BETWEEN_PASSES = (0.2, 2.0)
+BETWEEN_PASSES = {history.LAST: (0.2, 2.0), history.PROMPT: (0.2, 2.0), history.FIRST: (0.5, 12.0)}  # what breaks takes several commits
 # How often.
 HALVES, LATES = 0.3, 0.05
 # Beyond what the standby may take: the time that a reader may take for its files.
@@ -111,7 +111,7 @@ class Replicator(Process):
             table = self.plans.get(plans.table_of_folder(folder))
             if table and folder not in self.tables:
                 self.tables[folder] = Table(table, folder)
-                self.after(self.some(BETWEEN_PASSES), self.begin, self.tables[folder])
+                self.after(self.some(BETWEEN_PASSES[table.mode]), self.begin, self.tables[folder])
 
     # One pass.
 
@@ -132,7 +132,7 @@ class Replicator(Process):
             if was_finishing:
                 self.finished.add(table.folder)
                 return
-            self.after(self.some(BETWEEN_PASSES), self.begin, table)
+            self.after(self.some(BETWEEN_PASSES[table.plan.mode]), self.begin, table)
             return
         if table.plan.mode == history.FIRST:
             self.delete(table, gone)
@@ -186,7 +186,7 @@ class Replicator(Process):
                 delay = self.last_delay if mode == history.LAST else 0.0
                 self.after(delay, self.delete, table, ended.gone)
         self.plant_loss(table)
-        self.after(delay + self.some(BETWEEN_PASSES), self.begin, table)
+        self.after(delay + self.some(BETWEEN_PASSES[table.plan.mode]), self.begin, table)
 
     def delete(self, table, paths):
         for path in paths:

@@ -18,7 +18,7 @@ from process import Process
 KEPT_SNAPSHOTS = (2, 5)
 METADATA_LOG_MAX = 12
 # How often each is drawn, relative to the others.
-CHANCES = {"append": 30, "update": 14, "delete": 16, "replace": 3, "compact": 7, "rewrite_manifests": 4, "expire": 14, "add_column": 4,
+CHANCES = {"append": 30, "update": 14, "delete": 16, "replace": 3, "compact": 6, "maintain": 10, "rewrite_manifests": 4, "expire": 8, "add_column": 4,
            "rename_column": 3, "drop_column": 2, "widen_column": 2, "tag": 3, "branch": 2, "forget_ref": 3, "conflict": 3, "crash": 4}
 
 
@@ -68,7 +68,7 @@ class Writer:
                 return rows < contents.ROWS_MAX
             case "delete":
                 return rows > 10
-            case "update" | "compact" | "rewrite_manifests" | "replace":
+            case "update" | "compact" | "maintain" | "rewrite_manifests" | "replace":
                 return rows > 0
             case "add_column":
                 return added < contents.ADDED_MAX
@@ -122,6 +122,15 @@ class Writer:
 
     def delete(self):
         self.remove(self.content.remove(self.content.some(6)))
+
+    def expire(self):
+        self.keep_newest(self.random.randint(*KEPT_SNAPSHOTS))
+
+    def maintain(self):
+        """Nothing is left of the files that the current rows were in."""
+        self.compact()
+        self.record()
+        self.keep_newest(1)
 
     # What references are drawn from.
 
@@ -253,11 +262,11 @@ class PyIcebergWriter(Writer):
             json.dump(metadata, file)
         self.process.report(history.Attempt(self.plan.name, base))
 
-    def expire(self):
+    def keep_newest(self, count):
         table = self.load()
         protected = {ref.snapshot_id for ref in table.metadata.refs.values()}
         snapshots = sorted(table.metadata.snapshots, key=lambda it: it.sequence_number)
-        old = [it.snapshot_id for it in snapshots[: -self.random.randint(*KEPT_SNAPSHOTS)] if it.snapshot_id not in protected]
+        old = [it.snapshot_id for it in snapshots[:-count] if it.snapshot_id not in protected]
         if old:
             before = self.files(table)
             table.maintenance.expire_snapshots().by_ids(old).commit()
@@ -321,8 +330,8 @@ class SparkWriter(Writer):
     def rewrite_manifests(self):
         self.call("rewrite_manifests")
 
-    def expire(self):
-        self.call("expire_snapshots", older_than="TIMESTAMP '2100-01-01 00:00:00'", retain_last=self.random.randint(*KEPT_SNAPSHOTS))
+    def keep_newest(self, count):
+        self.call("expire_snapshots", older_than="TIMESTAMP '2100-01-01 00:00:00'", retain_last=count)
 
     def add_column(self):
         column = self.content.add_column()
