@@ -5,7 +5,6 @@ its folder; with 2 when the harness itself failed.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import queue
@@ -29,6 +28,7 @@ import plan as plans  # noqa: E402
 import process  # noqa: E402
 import readers  # noqa: E402
 import replicator  # noqa: E402
+import report  # noqa: E402
 import writers  # noqa: E402
 
 MAX_STALENESS_S, SETTLE_S, INTERVAL_S, WAIT_S = 2, 2, 5, 10
@@ -42,9 +42,6 @@ DELIVERED_WITHIN_S = 180
 REACHED_WITHIN_S, PLANTED_REACHED_WITHIN_S = 60, 10
 PLANTED_STATES = 3
 SHOWN_MAX = 12
-ALIKE_SHOWN_MAX = 2
-LOG_LINE_MAX = 500
-LOG_LINES = 25
 
 
 def options():
@@ -63,7 +60,8 @@ def options():
 
 
 def primary_config(folder, port):
-    return f"listen: 127.0.0.1:{port}\ncatalogs:\n  main:\n    embedded:\n      database: sqlite:{folder}/primary.db\n      warehouse: file://{folder}/prod\n"
+    return (f"listen: 127.0.0.1:{port}\ncatalogs:\n  main:\n    embedded:\n"
+            f"      database: sqlite:{folder}/primary.db\n      warehouse: file://{folder}/prod\n")
 
 
 def standby_config(folder, port, recheck):
@@ -112,11 +110,13 @@ class Run:
         self.history = history.History({table.name: table.mode for table in plan.tables})
         self.told, self.ended, self.crashed = Counter(), set(), []
         self.processes = {}
-        self.violations, self.checked_at = {}, time.monotonic()
+        self.violations, self.not_reached, self.shown, self.checked_at = [], [], set(), time.monotonic()
+        self.reached_within = None
         self.left_out = 0
 
     def begin(self, kind, name, *arguments):
-        started = self.context.Process(target=process.main, args=(kind, name, self.plan, self.events, self.stop, *arguments), name=name, daemon=True)
+        given = (kind, name, self.plan, self.events, self.stop, *arguments)
+        started = self.context.Process(target=process.main, args=given, name=name, daemon=True)
         started.start()
         self.processes[name] = started
 
@@ -147,7 +147,7 @@ class Run:
             case process.Ended():
                 self.ended.add(event.process)
             case process.Told():
-                self.told[event.what] += 1
+                self.told[event.process, event.what] += 1
             case history.State() if self.leaves_out(event):
                 self.left_out += 1
             case _:
@@ -180,11 +180,12 @@ class Run:
             print(self.progress(), flush=True)
 
     def check(self, *until):
-        for violation in history.check(self.history, MAX_STALENESS_S, *until):
-            if violation not in self.violations:
-                self.violations[violation] = None
-                if len(self.violations) <= SHOWN_MAX:
-                    print(f"VIOLATION {violation.kind}: {violation.catalog} {violation.table}: {violation.text}", flush=True)
+        """Judges everything anew: what is reported late changes what was right."""
+        self.violations = [*history.check(self.history, MAX_STALENESS_S, *until), *self.not_reached]
+        for violation in self.violations:
+            if violation not in self.shown and len(self.shown) < SHOWN_MAX:
+                self.shown.add(violation)
+                print(f"VIOLATION {violation.kind}: {violation.catalog} {violation.table}: {violation.text}", flush=True)
 
     def progress(self):
         reads = sum(map(len, self.history.reads.values()))
@@ -212,7 +213,7 @@ class Run:
         """Asks for each table until it is where it has to be."""
         reader = readers.PyIcebergReading("last reader", self.plan, self.events, self.stop, self.plan.tables)
         reader.connect()
-        waiting, self.reached_within = set(reader.pairs), 0.0
+        waiting = set(reader.pairs)
         within = PLANTED_REACHED_WITHIN_S if self.plan.plants else REACHED_WITHIN_S
         while waiting and time.monotonic() - delivered < within:
             for catalog, table in sorted(waiting, key=lambda pair: (pair[0], pair[1].name)):
@@ -220,13 +221,14 @@ class Run:
             self.take(0.5)
             self.look()
             waiting = {(catalog, table) for catalog, table in waiting if not self.is_reached(catalog, table.name, delivered)}
+        if not waiting:
             self.reached_within = time.monotonic() - delivered
         for catalog, table in waiting:
             wanted = self.history.newest(table.name, catalog == plans.SUCCESSOR)
             last = max(self.history.reads[catalog, table.name], key=lambda it: it.began, default=None)
-            violation = history.Violation("not reached", catalog, table.name, reader.name, time.monotonic(),
-                                          f"{last and last.file} instead of {wanted.file}", last and last.digest, wanted.digest)
-            self.violations[violation] = None
+            self.not_reached.append(history.Violation(
+                "not reached", catalog, table.name, reader.name, time.monotonic(), f"{last and last.file} instead of {wanted.file}",
+                last and last.digest, wanted.digest))
 
     def is_reached(self, catalog, table, delivered):
         wanted = self.history.newest(table, catalog == plans.SUCCESSOR)
@@ -234,77 +236,7 @@ class Run:
         return wanted is None or any(read.began > delivered and read.file == wanted.file for read in self.history.reads[catalog, table])
 
 
-# --- What is told. --------------------------------------------------------------------------------
-
-
-def summary(run, seconds, peak):
-    past = run.history
-    failures = [it for failures in past.failures.values() for it in failures]
-    reads = [it for reads in past.reads.values() for it in reads]
-    counts = Counter(it.what for it in failures)
-    follows = {plans.NEWEST: 0, plans.SUCCESSOR: 1}
-    kinds = Counter(table.engine for table in run.plan.tables)
-    broken, broken_at = history.longest_broken(past, False)
-    snapshots_broken, _ = history.longest_broken(past, True)
-    rows = [
-        ("seed, seconds of writing", f"{run.plan.seed}, {seconds}"),
-        ("tables", f"{len(run.plan.tables)} ({kinds['pyiceberg']} PyIceberg, {kinds['spark']} Spark); deletions "
-                   + ", ".join(f"{mode} {count}" for mode, count in Counter(past.modes.values()).items())),
-        ("commits", sum(map(len, past.states.values()))),
-        ("operations", ", ".join(f"{name} {count}" for name, count in sorted(run.told.items()))),
-        ("files deleted at the standby's copy", len(past.deleted)),
-        ("reads of current rows, of older snapshots", f"{sum(it.snapshot is None for it in reads)}, {sum(it.snapshot is not None for it in reads)}"),
-        ("of them by DuckDB", sum(it.reader == "reader duckdb" for it in reads)),
-        ("states served (table and catalog)", history.states_served(past)),
-        ("answers 503, longest stretch", f"{counts['unavailable']}, {history.longest_unavailable(past):.1f} s"),
-        ("reads that missed a file: current rows, older snapshots",
-         f"{sum(it.what == 'missing' and it.snapshot is None for it in failures)}, {sum(it.what == 'missing' and it.snapshot is not None for it in failures)}"),
-        ("longest time broken: current rows, older snapshots", f"{max(broken, 0):.1f} s{f' ({broken_at.table})' if broken > 0 else ''}, {max(snapshots_broken, 0):.1f} s"),
-        *((f"behind the primary, catalog {name}: median, largest", lag(past, "states", name, {plans.NEWEST: 0, plans.SUCCESSOR: 0})) for name in follows),
-        *((f"behind what had arrived, catalog {name}: median, largest", lag(past, "arrived", name, follows)) for name in follows),
-        ("after the last delivery all tables were level within", f"{run.reached_within:.1f} s" if hasattr(run, "reached_within") else "not reached"),
-        ("the standby's peak memory", f"{peak / 1024:.0f} MiB"),
-        ("violations", ", ".join(f"{kind} {count}" for kind, count in Counter(it.kind for it in run.violations).items()) or 0),
-    ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(["| what | figure |", "|---|---|", *(f"| {name:{width}} | {value} |" for name, value in rows)])
-
-
-def lag(past, behind, catalog, follows):
-    found = sorted(late for late, read in history.lags(past, behind, follows) if read.catalog == catalog)
-    return f"{found[len(found) // 2]:.1f} s, {found[-1]:.1f} s" if found else "never"
-
-
-def tell(run, log):
-    """The first violations of each kind in full."""
-    lines = [line[:LOG_LINE_MAX] for line in log.read_text(errors="replace").splitlines()] if log.exists() else []
-    for kind in sorted({it.kind for it in run.violations}):
-        alike = sorted((it for it in run.violations if it.kind == kind), key=lambda it: it.at)
-        print(f"\n== {kind}: {len(alike)}, of tables {', '.join(sorted({it.table for it in alike})[:SHOWN_MAX])}")
-        for violation in alike[:ALIKE_SHOWN_MAX]:
-            mode = run.history.modes[violation.table]
-            print(f"{violation.catalog} {violation.table} (deletions {mode}), read by {violation.reader} "
-                  f"{run.plan.ends - violation.at:.1f} s before the end of writing: {violation.text}")
-            states = sorted(run.history.states[violation.table].values(), key=lambda it: it.version)
-            print("  states at the primary: " + ", ".join(f"{it.file.split('-')[0]}={it.digest[:8]}({it.count})" for it in states[-15:]))
-            for name, digest in (("seen", violation.seen), ("expected", violation.expected)):
-                path = run.plan.rows / f"{digest}.json"
-                if digest and path.exists():
-                    print(f"  {name} {digest[:8]}: {shortened(json.loads(path.read_text()))}")
-            about = [line for line in lines if violation.table in line]
-            print("  log: " + "\n       ".join(about[-5:] or ["nothing about this table"]))
-    print(f"\nthe end of the standby's log ({log}):\n" + "\n".join(lines[-LOG_LINES:]))
-
-
-def shortened(kept):
-    names, rows = kept
-    return f"{names} {len(rows)} rows {rows[:4]}{' …' if len(rows) > 4 else ''}"
-
-
-def peak_memory_kib(pid):
-    status = Path(f"/proc/{pid}/status")
-    found = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")] if status.exists() else []
-    return int(found[0].split()[1]) if found else 0
+# --- From its beginning to its end. ----------------------------------------------------------------
 
 
 def program():
@@ -326,7 +258,8 @@ def play(options, folder):
     with primary, standby:
         tables = plans.tables(options.tables, not options.without_spark)
         ends = time.monotonic() + options.seconds
-        plan = plans.Plan(options.seed, str(folder), tables, primary.uri, standby.uri, MAX_STALENESS_S, SETTLE_S, ends, os.getpid(), tuple(options.plant))
+        plan = plans.Plan(options.seed, str(folder), tables, primary.uri, standby.uri, MAX_STALENESS_S, SETTLE_S, ends,
+                          os.getpid(), tuple(options.plant))
         make_namespaces(plan)
         run = Run(plan, standby)
         failed = None
@@ -345,10 +278,10 @@ def play(options, folder):
                 started.join(10)
                 if started.is_alive():
                     started.kill()
-        peak = peak_memory_kib(standby.process.pid)
+        peak = report.peak_memory_kib(standby.process.pid)
     if run.violations:
-        tell(run, standby.kept_log)
-    print(f"\n{summary(run, options.seconds, peak)}")
+        report.tell(run, standby.kept_log)
+    print(f"\n{report.summary(run, options.seconds, peak)}")
     if failed is not None:
         print(f"\nthe run failed: {failed}", file=sys.stderr)
     return 1 if run.violations else 2 if failed is not None else 0

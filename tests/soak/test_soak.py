@@ -10,7 +10,8 @@ FOUND = {"corrupt": "wrong rows", "lost": "missing file", "stale": "went back", 
 
 
 def test_planted_violations_are_found(tmp_path):
-    command = [sys.executable, RUN, "--seconds", SECONDS, "--tables", TABLES, "--seed", 1, "--without-spark", "--folder", tmp_path, "--plant", *FOUND]
+    options = ["--seconds", SECONDS, "--tables", TABLES, "--seed", 1, "--without-spark", "--folder", tmp_path, "--plant", *FOUND]
+    command = [sys.executable, RUN, *options]
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 1, done.stdout
     for kind in FOUND.values():
