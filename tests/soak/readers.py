@@ -64,7 +64,7 @@ class Reading(Process):
         return history.OTHER, path
 
     def is_unavailable(self, error):
-        return "503" in str(error) or "is not whole at this site" in str(error)
+        return "HTTP 503" in str(error)
 
     def is_unknown(self, error):
         return False

@@ -76,7 +76,6 @@ class Replicator(Process):
         self.tables, self.due, self.turn = {}, [], 0
         self.plans = {table.name: table for table in plan.tables}
         self.random = plan.random(name)
-        self.planted = False
         self.finished = set()
         # a standby looks at least this often, and believes what it has seen for so long
         self.last_delay = plan.settle + 2 * plan.max_staleness + READS_LAST_S
@@ -130,6 +129,7 @@ class Replicator(Process):
         table.now = Pass(table.passes, gone, set(new), max(numbers, default=-1))
         if not new and not gone:
             if was_finishing:
+                self.plant_loss(table)
                 self.finished.add(table.folder)
                 return
             self.after(self.some(BETWEEN_PASSES[table.plan.mode]), self.begin, table)
@@ -185,7 +185,6 @@ class Replicator(Process):
             elif ended.gone:
                 delay = self.last_delay if mode == history.LAST else 0.0
                 self.after(delay, self.delete, table, ended.gone)
-        self.plant_loss(table)
         self.after(delay + self.some(BETWEEN_PASSES[table.plan.mode]), self.begin, table)
 
     def delete(self, table, paths):
@@ -202,10 +201,9 @@ class Replicator(Process):
         return content
 
     def plant_loss(self, table):
-        if self.plan.is_planted(plans.LOST, table.plan.name) and table.passes > 2 and not self.planted:
-            for data in sorted((self.plan.copy / table.folder / "data").rglob("*.parquet"), key=age)[-1:]:
+        if self.plan.is_planted(plans.LOST, table.plan.name):
+            for data in (self.plan.copy / table.folder / "data").rglob("*.parquet"):
                 data.unlink()
-                self.planted = True
 
 
 def age(path):
