@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CACHE := $(or $(LIFEBOAT_CACHE),$(HOME)/.cache/lifeboat)
 PYTHON := $(CACHE)/venv/bin/python
 
-.PHONY: help setup lint deny test suite rck engines fuzz bench release clean
+.PHONY: help setup lint deny test suite rck engines soak fuzz bench release clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,10 @@ rck: setup ## only Iceberg's REST Compatibility Kit
 
 engines: setup ## only the engines: PyIceberg, Spark, Trino, DuckDB
 	$(PYTHON) tests/run.py engines
+
+soak: setup ## a standby under a chaotic replicator (SECONDS=1200 SEED=… TABLES=50 RECHECK=…)
+	$(PYTHON) tests/soak/run.py --seconds $(or $(SECONDS),1200) --tables $(or $(TABLES),50) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(RECHECK),--recheck $(RECHECK)) $(if $(PLANT),--plant $(PLANT))
 
 fuzz: ## fuzz targets, ten minutes each (SECONDS_EACH=600)
 	bash fuzz/run.sh

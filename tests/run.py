@@ -1,4 +1,4 @@
-"""Runs the tests: `run.py [suite|rck|engines ...]`, all of them by default.
+"""Runs the tests: `run.py [lint|suite|rck|engines|soak ...]`, all of them by default.
 
 Starts what the Rust tests share (one PostgreSQL), runs each part, and ends with non-zero when any part failed. Installing is
 `tests/components/install.py`'s work, starting and stopping `tests/components/components.py`'s.
@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests" / "components"))
 
 import components  # noqa: E402  (the path is set just above)
 
-PARTS = ("lint", "suite", "rck", "engines")
+PARTS = ("lint", "suite", "rck", "engines", "soak")
 
 
 def run(title, command, **environment):
@@ -50,7 +50,8 @@ def main(names):
     unknown = [name for name in names if name not in PARTS]
     if unknown:
         sys.exit(f"unknown part {unknown[0]!r}: {', '.join(PARTS)}")
-    steps = {"lint": lint, "suite": suite, "rck": lambda: pytest("rck"), "engines": lambda: pytest("engines")}
+    steps = {"lint": lint, "suite": suite, "rck": lambda: pytest("rck"), "engines": lambda: pytest("engines"),
+             "soak": lambda: pytest("soak")}
     failed = [name for name in names or PARTS if not steps[name]()]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

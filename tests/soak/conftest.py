@@ -1,0 +1,7 @@
+"""Where the soak's modules are."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "components"), str(HERE.parent / "engines")]
