@@ -47,6 +47,8 @@ pub(super) struct Advance<'r> {
 #[derive(Default)]
 struct Newest {
     readable: Vec<MetadataFile>,
+    /// There are newer ones that cannot be read: halves.
+    has_torn: bool,
     /// The names in their logs.
     named: HashSet<String>,
     is_view: bool,
@@ -58,6 +60,8 @@ pub(super) struct Choices {
     pub(super) newest_first: Vec<Candidate>,
     /// Whether there are files that may be states and are none yet.
     has_others: bool,
+    /// Whether the rest of one may come without another file.
+    has_torn: bool,
     last: Option<u64>,
     trusts: bool,
 }
@@ -69,13 +73,14 @@ impl Choices {
 
     /// Whether nothing is left to do before another file arrives, once a state is published, or none.
     pub(super) fn may_rest_with(&self, published: Option<&Candidate>) -> bool {
-        match published {
+        let may_rest = match published {
             Some(choice) => {
                 let is_last = self.last.is_none_or(|last| last == choice.file.version);
                 self.is_newest(choice) && (is_last || !self.trusts)
             }
             None => self.newest_first.is_empty() && (!self.has_others || !self.trusts),
-        }
+        };
+        may_rest && !self.has_torn
     }
 }
 
@@ -206,7 +211,7 @@ impl Advance<'_> {
         let mut found = newer_files(self.storage, &self.folder.location, current.as_ref()).await?;
         found.sort();
         self.see(memory, &found);
-        let Newest { readable, mut named, is_view } = self.newest(&found, status).await?;
+        let Newest { readable, mut named, is_view, has_torn } = self.newest(&found, status).await?;
         named.extend(self.told.into_iter().flat_map(told::names));
         // a view's file has no log of those before it
         let trusts = self.settings.confirm == Confirm::TrustNewest || is_view;
@@ -221,7 +226,7 @@ impl Advance<'_> {
             status.reason = Some("it has no metadata file yet".to_owned());
         }
         let last = found.last().map(|file| file.version);
-        Ok(Choices { newest_first, has_others: !found.is_empty(), last, trusts })
+        Ok(Choices { newest_first, has_others: !found.is_empty(), has_torn, last, trusts })
     }
 
     /// Tries the newer states, newest first. True when there is nothing to do before another file arrives.
@@ -274,7 +279,10 @@ impl Advance<'_> {
             let of_version: Vec<_> = std::iter::from_fn(|| files.next_if(|file| file.version == version)).collect();
             for file in of_version.into_iter().take(NEWEST_READ_MAX) {
                 // half of a file, or one that has gone: an older one must do
-                let Ok(metadata) = self.read(&self.place(file)).await else { continue };
+                let Ok(metadata) = self.read(&self.place(file)).await else {
+                    newest.has_torn = true;
+                    continue;
+                };
                 let log = metadata["metadata-log"].as_array().into_iter().flatten();
                 let names = log.filter_map(|entry| entry["metadata-file"].as_str()?.rsplit('/').next());
                 newest.named.extend(names.map(str::to_owned));
@@ -310,7 +318,8 @@ impl Advance<'_> {
         let proven = believed.map(|base| base.snapshots.clone()).unwrap_or_default();
         let has_settled = memory.seen.get(&choice.file.name).is_some_and(|at| at.elapsed() >= self.settings.settle);
         let mut options = self.options(choice);
-        let proof = match relocate::prove(self.storage.clone(), &source, &options, &proven, has_settled).await {
+        let proof = relocate::prove(self.storage.clone(), &source, &options, &proven, &mut memory.doubtful).await;
+        let proof = match proof {
             Ok(proof) => proof,
             // it is being written, or went before it was read
             Err(e) if !has_settled && matches!(e.kind(), Kind::Unprocessable | Kind::NotFound | Kind::Unavailable) => {
@@ -340,7 +349,14 @@ impl Advance<'_> {
         }
         select(&mut options, &proof);
         options.base = same_map.map(|base| base.pointer.metadata_location.clone());
-        let relocated = Some(relocate::relocate_tree(self.storage.clone(), &source, &options).await?);
+        let relocated = match relocate::relocate_tree(self.storage.clone(), &source, &options).await {
+            // files of what was proven before have gone: that is no proof any more
+            Err(e) if e.kind() == Kind::NotFound && !is_proven_anew => {
+                memory.is_suspect = true;
+                return Box::pin(self.attempt(memory, choice, status)).await;
+            }
+            relocated => Some(relocated?),
+        };
         Ok(Tried::Ready(Box::new(Ready { relocated, file_name, is_proven_anew })))
     }
 

@@ -316,7 +316,7 @@ impl Shared {
 
     /// A look that writes nothing, and trusts what is there as if it had settled.
     async fn plan(self: Arc<Self>, table: Arc<Table>, recheck: Recheck) -> TableStatus {
-        self.look_once(&table, &mut Memory::default(), true, recheck).await
+        self.look_once(&table, &mut Memory::new(Duration::ZERO), true, recheck).await
     }
 
     async fn look_once(&self, table: &Table, memory: &mut Memory, is_plan: bool, recheck: Recheck) -> TableStatus {

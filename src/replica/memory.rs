@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::published::Published;
 use super::recheck::Recheck;
 use crate::storage::Watch;
-use crate::table::relocate::Examples;
+use crate::table::relocate::{Doubtful, Examples};
 
 /// A recheck that takes longer is not begun again before as long has passed, however often files go: a large table's looks would do nothing else.
 const LONG: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ pub(super) struct Sight {
 }
 
 /// What is remembered of a table between looks; without it only more is asked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     /// What was to see when the last look found nothing left to do.
     pub(super) sight: Option<Sight>,
@@ -31,6 +31,8 @@ pub(super) struct Memory {
     pub(super) seen: HashMap<String, Instant>,
     /// Examples of what candidates lacked, by name.
     pub(super) lacked: HashMap<String, Examples>,
+    /// Manifest lists that may be in pieces.
+    pub(super) doubtful: Doubtful,
     /// When all of what is published was last found to be here.
     pub(super) proven_at: Option<Instant>,
     /// Files of what is published are gone, so that it proves nothing of what builds on it.
@@ -46,6 +48,23 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Nothing yet.
+    pub(super) fn new(settle: Duration) -> Memory {
+        Memory {
+            sight: None,
+            published: None,
+            seen: HashMap::new(),
+            lacked: HashMap::new(),
+            doubtful: Doubtful::new(settle),
+            proven_at: None,
+            is_void: false,
+            gone: Examples::default(),
+            watch: Watch::default(),
+            is_suspect: false,
+            rechecked: None,
+        }
+    }
+
     /// The look at what was seen is over.
     pub(super) fn rest(&mut self, sight: Sight, may_rest: bool) {
         self.sight = may_rest.then_some(sight);

@@ -15,7 +15,7 @@ use super::status::{Action, TableStatus};
 use crate::error::Result;
 use crate::format::location::LocationMap;
 use crate::storage::Location;
-use crate::table::relocate::{self, Examples, Options, ReadFrom};
+use crate::table::relocate::{self, Doubtful, Examples, Options, ReadFrom};
 
 /// Whether all of what is published is proven anew, though nothing says that something went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +31,15 @@ pub enum Recheck {
 impl Advance<'_> {
     /// Looks whether files went, and whether what is published is whole still, when that is due.
     pub(super) async fn recheck(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<()> {
-        let Some(published) = memory.published.clone() else { return Ok(()) };
         if !self.is_plan {
-            // names of metadata files are no part of a tree, and what begins with a dot is in the making
+            // from the first look on, so that what is proven in it is watched since; names of metadata files are no part of a tree, and what begins with a dot is in the making
             let is_wanted = |name: &str| !name.starts_with('.') && MetadataFile::of(name).is_none();
             memory.is_suspect |= self.storage.went(&self.folder.location, &mut memory.watch, is_wanted).await?;
         }
+        let Some(published) = memory.published.clone() else {
+            memory.is_suspect = false;
+            return Ok(());
+        };
         if memory.is_due(self.recheck, self.settings.recheck) {
             let began = Instant::now();
             // a file that goes from now on is seen by the next look
@@ -61,7 +64,7 @@ impl Advance<'_> {
         }
         let location = &published.pointer.metadata_location;
         let none = HashSet::new();
-        let proof = relocate::prove(self.storage.clone(), location, &options, &none, true).await?;
+        let proof = relocate::prove(self.storage.clone(), location, &options, &none, &mut Doubtful::default()).await?;
         memory.is_void = !proof.heads_are_whole();
         if memory.is_void {
             memory.gone = proof.missing;

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use super::discover::{self, Folder};
 use super::gone::{self, Gone};
 use super::looks::{Shared, Table};
+use super::memory::Memory;
 use super::names::Names;
 use super::told::Told;
 use crate::error::Result;
@@ -90,7 +91,8 @@ impl Shared {
         tables.retain(|ident, _| !is_gone(ident));
         for (ident, (folder, case)) in found {
             if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.case == case) {
-                let (turn, last, watched) = (Arc::default(), Mutex::default(), AtomicUsize::new(0));
+                let turn = Arc::new(Turn::new(Memory::new(self.settings.settle)));
+                let (last, watched) = (Mutex::default(), AtomicUsize::new(0));
                 let table = Table { folder, turn, last, watched, case };
                 tables.insert(ident, Arc::new(table));
             }

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 pub use check::{Checked, LiveFile, check};
 pub use io::Progress;
-pub use prove::{Proof, prove};
+pub use prove::{Doubtful, Proof, prove};
 pub use report::{Examples, FileCounts, Report, Requests};
 pub use snapshot::{Known, Snapshot, delete_pairs, manifest_pairs};
 pub use source::{METADATA_ENDINGS, ReadFrom, Source, find_metadata, folder_name, number, parse, uuid};

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -20,7 +21,7 @@ use super::{LiveFile, Options, Source, blocking};
 use crate::error::{Kind, Result};
 use crate::format::avro::{self, ManifestFile};
 use crate::format::relocate::{self, ManifestPlaces};
-use crate::storage::{Location, Storage};
+use crate::storage::{Found, Location, Storage};
 
 /// What is here of a table.
 #[derive(Debug, Clone, Default)]
@@ -46,14 +47,46 @@ impl Proof {
     }
 }
 
-/// Proves the table or view whose metadata.json is at `location`. `proven` are snapshots that need not be walked; with `lists_have_settled` a list
-/// whose counts are fewer than its snapshot's totals is believed all the same, for there are writers that miscount.
+/// Manifest lists that look as if their ends were missing, and since when. Only what looks the same for the settle time is what it is: a damaged list, or
+/// one of a writer that miscounts.
+#[derive(Debug, Default)]
+pub struct Doubtful {
+    settle: Duration,
+    since: HashMap<PathHash, (Found, Instant)>,
+}
+
+/// Lists that are remembered of one table.
+const DOUBTFUL_MAX: usize = 10_000;
+
+impl Doubtful {
+    /// With the time for which a list must look the same.
+    pub fn new(settle: Duration) -> Doubtful {
+        Doubtful { settle, since: HashMap::new() }
+    }
+
+    /// Whether a list has looked like this for long enough.
+    fn has_settled(&mut self, list: &str, found: &Found) -> bool {
+        let list = hash(list);
+        match self.since.get(&list) {
+            Some((seen, since)) if seen == found => since.elapsed() >= self.settle,
+            _ => {
+                if self.since.len() >= DOUBTFUL_MAX {
+                    self.since.clear();
+                }
+                self.since.insert(list, (found.clone(), Instant::now()));
+                self.settle.is_zero()
+            }
+        }
+    }
+}
+
+/// Proves the table or view whose metadata.json is at `location`. `proven` are snapshots that need not be walked.
 pub async fn prove(
     storage: Arc<Storage>,
     location: &Location,
     options: &Options,
     proven: &HashSet<i64>,
-    lists_have_settled: bool,
+    doubtful: &mut Doubtful,
 ) -> Result<Proof> {
     let io = Io::new(storage.clone(), Arc::new(Progress::default()), true);
     let source = Source::read(&io, location, options).await?;
@@ -62,7 +95,7 @@ pub async fn prove(
     }
     let presence = Presence::new(storage, &source);
     let (totals, manifests, files) = (totals(&source.metadata), HashMap::new(), HashMap::new());
-    let mut walk = Walk { io, source, presence, lists_have_settled, totals, manifests, files };
+    let mut walk = Walk { io, source, presence, doubtful, totals, manifests, files };
     let proof = walk.table(proven).await;
     let proof = proof.map_err(|e| e.context(format!("looking at {location}")))?;
     let files = walk.presence.asked();
@@ -72,11 +105,11 @@ pub async fn prove(
 /// What a manifest lacks, by where it is; those of proven lists lack nothing.
 type Lacks = Arc<Examples>;
 
-struct Walk {
+struct Walk<'d> {
     io: Io,
     source: Source,
     presence: Presence,
-    lists_have_settled: bool,
+    doubtful: &'d mut Doubtful,
     /// By snapshot.
     totals: HashMap<i64, Totals>,
     manifests: HashMap<PathHash, Lacks>,
@@ -84,7 +117,7 @@ struct Walk {
     files: HashMap<PathHash, bool>,
 }
 
-impl Walk {
+impl Walk<'_> {
     async fn table(&mut self, proven: &HashSet<i64>) -> Result<Proof> {
         let places = relocate::manifest_places(&self.source.metadata, self.source.location.as_str())?;
         let heads = relocate::heads(&self.source.metadata);
@@ -119,7 +152,7 @@ impl Walk {
         for place in places.iter().filter(|place| bases.contains(&place.snapshot_id)) {
             let mut manifests = place.manifests.clone();
             if let Some(list) = &place.list
-                && let Some((name, bytes)) = self.read(list).await?
+                && let Some((name, bytes, _)) = self.read(list).await?
             {
                 let named = blocking(move || avro::manifests(&bytes, name.as_str())).await?;
                 manifests.extend(named.into_iter().map(|manifest| manifest.path));
@@ -162,20 +195,20 @@ impl Walk {
     }
 
     /// The manifests of a list that has arrived.
-    async fn list(&self, list: &str, snapshot_id: i64) -> Result<Option<Vec<ManifestFile>>> {
-        let Some((name, bytes)) = self.read(list).await? else { return Ok(None) };
+    async fn list(&mut self, list: &str, snapshot_id: i64) -> Result<Option<Vec<ManifestFile>>> {
+        let Some((name, bytes, found)) = self.read(list).await? else { return Ok(None) };
         let manifests = match blocking(move || avro::manifests(&bytes, name.as_str())).await {
             Ok(manifests) => manifests,
-            Err(e) if e.kind() == Kind::Unprocessable && !self.lists_have_settled => return Ok(None),
+            Err(e) if e.kind() == Kind::Unprocessable && !self.doubtful.has_settled(list, &found) => return Ok(None),
             Err(e) => return Err(e),
         };
         let is_cut = self.totals.get(&snapshot_id).is_some_and(|totals| is_cut(&manifests, totals));
-        Ok((self.lists_have_settled || !is_cut).then_some(manifests))
+        Ok((!is_cut || self.doubtful.has_settled(list, &found)).then_some(manifests))
     }
 
     /// The live files of a manifest; `None` if it has not arrived.
     async fn manifest(&self, manifest: &ManifestFile) -> Result<Option<Vec<Stated>>> {
-        let Some((name, bytes)) = self.read(&manifest.path).await? else { return Ok(None) };
+        let Some((name, bytes, _)) = self.read(&manifest.path).await? else { return Ok(None) };
         if manifest.length_bytes >= 0 && manifest.length_bytes.unsigned_abs() != bytes.len() as u64 {
             return Ok(None);
         }
@@ -209,9 +242,9 @@ impl Walk {
     }
 
     /// A metadata file; `None` where it is not here.
-    async fn read(&self, path: &str) -> Result<Option<(Location, Bytes)>> {
+    async fn read(&self, path: &str) -> Result<Option<(Location, Bytes, Found)>> {
         let name = self.source.place(path)?;
-        Ok(self.io.read(&name).await?.map(|(bytes, _)| (name, bytes)))
+        Ok(self.io.read(&name).await?.map(|(bytes, found)| (name, bytes, found)))
     }
 
     /// Where a file should be, for people.

@@ -1,6 +1,8 @@
 //! What is wrong with one table is said of that table, and all others go on.
 
 use std::fs;
+use std::io::Write;
+use std::time::Duration;
 
 use lifeboat::error::Kind;
 use lifeboat::model::{Namespace, Operation};
@@ -12,6 +14,9 @@ use super::standby::{Standby, ident};
 
 /// Believes at once what has arrived.
 const TRUSTING: &str = "      confirm: trust-newest\n      settle: 0s\n      max-staleness: 0s\n      wait: 60s\n";
+
+/// Times that a file system tells apart.
+const SETTLED: Duration = Duration::from_millis(150);
 
 fn arrive(standby: &Standby, primary: &Primary) {
     Replicator::new(1, false).finish(&primary.files(), &standby.arrivals().join(&primary.folder));
@@ -136,4 +141,51 @@ async fn two_folders_that_say_one_name_block_it_until_one_is_gone() {
     }
     fs::remove_dir_all(left.parent().expect("a folder")).expect("removed");
     assert_eq!(of(&standby.sync().await, "sales.orders").state, State::Level);
+}
+
+/// The rest of a half metadata file comes into the same file: its folder does not change with it.
+#[tokio::test]
+async fn the_second_half_of_the_newest_metadata_is_noticed_by_itself() {
+    let standby = Standby::start("      settle: 0s\n      max-staleness: 0s\n      wait: 60s\n").await;
+    let mut primary = table("sales/orders");
+    (primary.append_at(5), primary.append_at(6));
+    arrive(&standby, &primary);
+    let before = of(&standby.sync().await, "sales.orders").published.clone().expect("published").version;
+    primary.append_at(7);
+    let name = "sales/orders/metadata/00004-save.metadata.json";
+    arrive(&standby, &primary);
+    let file = standby.arrivals().join(name);
+    let whole = fs::read(&file).expect("metadata");
+    fs::write(&file, &whole[..whole.len() / 2]).expect("written");
+    for _ in 0..3 {
+        standby.sync().await;
+        tokio::time::sleep(SETTLED).await;
+    }
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .expect("there")
+        .write_all(&whole[whole.len() / 2..])
+        .expect("written");
+    let after = of(&standby.sync().await, "sales.orders").published.clone().expect("published").version;
+    assert_eq!(after, before + 1);
+}
+
+/// What was proven before is no proof once a file of it has gone: the newer state is shown without that snapshot, in the same look.
+#[tokio::test]
+async fn a_snapshot_that_expired_while_its_successor_arrived_is_left_out() {
+    let standby = Standby::start(TRUSTING).await;
+    let mut primary = table("sales/orders");
+    arrive(&standby, &primary);
+    standby.sync().await;
+    primary.append_at(5);
+    let lists = |files: Vec<String>| files.into_iter().filter(|name| name.contains("snap-")).collect::<Vec<_>>();
+    let old = lists(files(&standby.arrivals()).into_keys().collect());
+    arrive(&standby, &primary);
+    for list in &old {
+        fs::remove_file(standby.arrivals().join(list)).expect("removed");
+    }
+    let statuses = standby.sync().await;
+    let status = of(&statuses, "sales.orders");
+    assert_eq!((status.state, status.left_out.len()), (State::Level, old.len()), "{status:?}");
 }
