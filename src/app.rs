@@ -201,6 +201,8 @@ fn replica(
         journal: settings.journal.as_ref().map(Location::new),
         drop_after: settings.drop_after,
         names: Names::new(settings.include.clone(), settings.exclude.clone()),
+        layout: settings.layout.clone().unwrap_or_default(),
+        held: settings.held.iter().map(|(patterns, at)| (Names::new(patterns.clone(), Vec::new()), *at)).collect(),
         groups: settings.consistency_groups.iter().map(|group| Names::new(group.clone(), Vec::new())).collect(),
         confirm,
         settle: settings.settle,

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::{CatalogName, Role, Secret};
+use crate::replica::Layout;
 
 pub use auth::read_tokens;
 pub use problem::{Problem, Problems};
@@ -197,6 +198,10 @@ pub struct Replica {
     pub include: Vec<String>,
     /// Patterns of tables that are left out.
     pub exclude: Vec<String>,
+    /// How tables' folders lie, if not as usual.
+    pub layout: Option<Layout>,
+    /// Patterns of tables that stay as they are, or go no further than to the metadata file of this number.
+    pub held: Vec<(Vec<String>, Option<u64>)>,
     /// Patterns of tables that are published together, by the groups' names.
     pub consistency_groups: Vec<Vec<String>>,
     /// Whether the newest metadata file is trusted once it has settled, rather than confirmed by its successor.

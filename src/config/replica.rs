@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::format::location::LocationMap;
+use crate::replica::Layout;
 use crate::storage::Location;
 
 use super::section::Section;
@@ -34,6 +35,8 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         primary: section.text("primary").map(str::to_owned),
         include: texts(section.text("include").unwrap_or_default()),
         exclude: texts(section.text("exclude").unwrap_or_default()),
+        layout: layout(section),
+        held: held(section),
         consistency_groups: section.texts("consistency-groups").values().map(|text| texts(text.expose())).collect(),
         trusts_newest: section.text("confirm")? == "trust-newest",
         settle: section.duration("settle")?,
@@ -67,6 +70,25 @@ fn credentials(section: &Section<'_>) -> Option<SiteCredentials> {
         }),
         _ => SiteCredentials::ClientConfig,
     })
+}
+
+fn layout(section: &Section<'_>) -> Option<Layout> {
+    let parsed = Layout::parse(section.text("layout")?);
+    parsed.map_err(|error| section.note("layout", error.message())).ok()
+}
+
+fn held(section: &Section<'_>) -> Vec<(Vec<String>, Option<u64>)> {
+    let mut held = Vec::new();
+    if let Some(paused) = section.text("paused") {
+        held.push((texts(paused), None));
+    }
+    for (pattern, number) in section.texts("pinned") {
+        match number.expose().parse() {
+            Ok(number) => held.push((vec![pattern], Some(number))),
+            Err(_) => section.note("pinned", format!("{pattern} needs the number of a metadata file, such as 12")),
+        }
+    }
+    held
 }
 
 /// Texts that are separated by commas.

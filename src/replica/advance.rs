@@ -219,11 +219,15 @@ impl Advance<'_> {
             let seen = memory.seen.get(&file.name);
             trusts && (self.is_plan || seen.is_some_and(|at| at.elapsed() >= self.settings.settle))
         };
-        let newest_first = candidates(&found, &readable, &named, trusted);
+        let mut newest_first = candidates(&found, &readable, &named, trusted);
         if newest_first.is_empty() && !found.is_empty() {
             status.reason = Some("its newest metadata file is not confirmed by a newer one yet".to_owned());
         } else if found.is_empty() && memory.published.is_none() {
             status.reason = Some("it has no metadata file yet".to_owned());
+        }
+        if let Some(version) = self.settings.held_at(&self.folder.ident) {
+            newest_first.retain(|choice| choice.file.version <= version);
+            status.reason = Some("the configuration holds it where it is: paused or pinned".to_owned());
         }
         let last = found.last().map(|file| file.version);
         Ok(Choices { newest_first, has_others: !found.is_empty(), has_torn, last, trusts })

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::names;
+use super::names::Layout;
 use crate::error::{Error, Kind, Result};
 use crate::model::Ident;
 use crate::storage::{Location, Storage};
@@ -47,7 +47,12 @@ pub(super) fn roots(places: Vec<Location>) -> Vec<Location> {
 }
 
 /// The folders of tables below `roots`; those that are `known` to be one are not looked into again.
-pub(super) async fn folders(storage: &Storage, roots: &[Location], known: &HashSet<String>) -> Result<Vec<Folder>> {
+pub(super) async fn folders(
+    storage: &Storage,
+    roots: &[Location],
+    layout: &Layout,
+    known: &HashSet<String>,
+) -> Result<Vec<Folder>> {
     let mut found = Vec::new();
     let mut level: Vec<(Location, Vec<String>)> = roots.iter().map(|root| (root.clone(), Vec::new())).collect();
     let mut looked = 0;
@@ -69,8 +74,8 @@ pub(super) async fn folders(storage: &Storage, roots: &[Location], known: &HashS
         for (location, levels, folders) in looks {
             let is_table = folders.as_ref().is_none_or(|folders| folders.iter().any(|name| name == METADATA));
             if is_table && !levels.is_empty() {
-                // a name that no catalog takes is nobody's table
-                found.extend(names::of_folder(&levels).ok().map(|ident| Folder { ident, location }));
+                // what is laid out otherwise, or has a name that no catalog takes, is nobody's table
+                found.extend(layout.name(&levels).ok().map(|ident| Folder { ident, location }));
                 continue;
             }
             if levels.len() >= LEVELS_MAX {
@@ -220,7 +225,7 @@ mod tests {
         }
         let root = Location::new(format!("file:{}", lake.path().display()));
         let storage = Storage::new(Vec::new());
-        let found = folders(&storage, std::slice::from_ref(&root), &HashSet::new()).await.unwrap();
+        let found = folders(&storage, std::slice::from_ref(&root), &Layout::Usual, &HashSet::new()).await.unwrap();
         let names: Vec<String> = found.iter().map(|folder| folder.ident.to_string()).collect();
         assert_eq!(names, ["deep.er.x", "sales.orders"]);
         let current = MetadataFile::of("00009-a.metadata.json").unwrap();

@@ -23,7 +23,7 @@ mod told;
 
 pub use discover::Folder;
 pub use looks::Replica;
-pub use names::Names;
+pub use names::{Layout, Names};
 pub use recheck::Recheck;
 pub use settings::{Confirm, ReplicaSettings};
 pub use site::SiteCatalog;

@@ -44,13 +44,89 @@ impl Names {
     }
 }
 
+/// How tables' folders lie below the places of the map.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `namespace…/table`, at any depth; `.db` behind a namespace is dropped.
+    #[default]
+    Usual,
+    /// One form for each level.
+    Pattern(Vec<Level>),
+}
+
+/// What one level of a [`Layout::Pattern`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Level {
+    /// Any name, which says nothing: `*`.
+    Any,
+    /// This name.
+    Named(String),
+    /// A level of the namespace, between these: `{namespace}.db`.
+    Namespace(String, String),
+    /// The table's name, between these: `{table}`.
+    Table(String, String),
+}
+
+impl Layout {
+    /// From a pattern such as `*/{namespace}.db/{table}`. The last level must be the table's.
+    pub fn parse(pattern: &str) -> Result<Layout> {
+        let levels = pattern.trim_matches('/').split('/').map(level).collect::<Result<Vec<_>>>()?;
+        let is_table = |level: &Level| matches!(level, Level::Table(..));
+        let tables = levels.iter().filter(|level| is_table(level)).count();
+        if tables != 1 || !levels.last().is_some_and(is_table) {
+            return Err(Error::bad_request(format!("layout {pattern:?} must end with {{table}}, and say it once")));
+        }
+        Ok(Layout::Pattern(levels))
+    }
+
+    /// The name of the table whose folder has these levels below a place of the map.
+    pub(super) fn name(&self, levels: &[String]) -> Result<Ident> {
+        let Layout::Pattern(forms) = self else { return of_folder(levels) };
+        let other = || Error::bad_request(format!("{} is not laid out so", levels.join("/")));
+        if forms.len() != levels.len() {
+            return Err(other());
+        }
+        let (mut namespace, mut table) = (Vec::new(), None);
+        for (form, level) in forms.iter().zip(levels) {
+            let between = |before: &str, after: &str| Some(level.strip_prefix(before)?.strip_suffix(after)?.to_owned());
+            match form {
+                Level::Any => {}
+                Level::Named(name) if name == level => {}
+                Level::Named(_) => return Err(other()),
+                Level::Namespace(before, after) => namespace.push(between(before, after).ok_or_else(other)?),
+                Level::Table(before, after) => table = between(before, after),
+            }
+        }
+        named(namespace, &table.ok_or_else(other)?)
+    }
+}
+
+fn level(text: &str) -> Result<Level> {
+    let around = |(before, after): (&str, &str)| (before.to_owned(), after.to_owned());
+    let form = match (text.split_once("{namespace}"), text.split_once("{table}")) {
+        (Some(sides), None) => Level::Namespace(around(sides).0, around(sides).1),
+        (None, Some(sides)) => Level::Table(around(sides).0, around(sides).1),
+        (None, None) if text == "*" => Level::Any,
+        (None, None) if !text.is_empty() && !text.contains(['*', '{', '}']) => Level::Named(text.to_owned()),
+        _ => {
+            let message =
+                format!("level {text:?} of a layout must be *, a name, or hold {{namespace}} or {{table}} once");
+            return Err(Error::bad_request(message));
+        }
+    };
+    Ok(form)
+}
+
 /// The name of the table whose folder has these levels below the warehouse.
-pub(super) fn of_folder(levels: &[String]) -> Result<Ident> {
+fn of_folder(levels: &[String]) -> Result<Ident> {
     let Some((table, above)) = levels.split_last() else {
         return Err(Error::bad_request("a warehouse is no table's folder"));
     };
-    let mut namespace: Vec<String> =
-        above.iter().map(|level| level.strip_suffix(".db").unwrap_or(level).to_owned()).collect();
+    let level = |level: &String| level.strip_suffix(".db").unwrap_or(level).to_owned();
+    named(above.iter().map(level).collect(), table)
+}
+
+fn named(mut namespace: Vec<String>, table: &str) -> Result<Ident> {
     if namespace.is_empty() {
         namespace.push(TOP.to_owned());
     }
@@ -104,6 +180,23 @@ mod tests {
         assert_eq!(name("sales/my-orders_0-0f8fad5b-d9cb-469f-a165-70867728950e"), "sales.my-orders_0");
         assert_eq!(name("sales/orders-2024"), "sales.orders-2024");
         assert_eq!(name("sales/-0f8fad5bd9cb469fa16570867728950e"), "sales.-0f8fad5bd9cb469fa16570867728950e");
+    }
+
+    #[test]
+    fn a_layout_says_where_names_are() {
+        let name = |layout: &str, path: &str| {
+            let levels: Vec<String> = path.split('/').map(str::to_owned).collect();
+            Layout::parse(layout).unwrap().name(&levels).ok().map(|ident| ident.to_string())
+        };
+        let named = |text: &str| Some(text.to_owned());
+        assert_eq!(name("*/{namespace}.db/{table}", "eu/sales.db/orders"), named("sales.orders"));
+        assert_eq!(name("*/{namespace}.db/{table}", "eu/sales/orders"), None);
+        assert_eq!(name("{namespace}/{namespace}/tables/t_{table}", "a/b/tables/t_orders"), named("a.b.orders"));
+        assert_eq!(name("{namespace}/{namespace}/tables/t_{table}", "a/b/views/t_orders"), None);
+        assert_eq!(name("{table}", "orders-0f8fad5bd9cb469fa16570867728950e"), named("default.orders"));
+        for wrong in ["", "{table}/x", "{namespace}/x", "{table}{table}/{table}", "a*/{table}", "{x}/{table}"] {
+            assert!(Layout::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Names;
+use super::{Layout, Names};
 use crate::format::location::LocationMap;
-use crate::model::CatalogName;
+use crate::model::{CatalogName, Ident};
 use crate::storage::Location;
 
 /// Which metadata file is believed to be the newest.
@@ -30,6 +30,10 @@ pub struct ReplicaSettings {
     pub journal: Option<Location>,
     /// How long a table that was dropped at the primary is kept here.
     pub drop_after: Duration,
+    /// How tables' folders lie below the map's places.
+    pub layout: Layout,
+    /// Tables that stay as they are, and those that go no further than to the metadata file of this number.
+    pub held: Vec<(Names, Option<u64>)>,
     /// Which tables.
     pub names: Names,
     /// Patterns of tables that are published together, as of one moment.
@@ -48,4 +52,12 @@ pub struct ReplicaSettings {
     pub recheck: Duration,
     /// Properties that tables have at this site, whatever they have at the primary.
     pub properties: BTreeMap<String, String>,
+}
+
+impl ReplicaSettings {
+    /// The number of the last metadata file that a table may go on to: 0 for one that stays as it is; `None` for one that is not held.
+    pub(super) fn held_at(&self, ident: &Ident) -> Option<u64> {
+        let held = self.held.iter().filter(|(names, _)| names.wants(ident));
+        held.map(|(_, version)| version.unwrap_or(0)).min()
+    }
 }

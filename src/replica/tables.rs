@@ -108,7 +108,7 @@ impl Shared {
     async fn found(&self) -> Result<BTreeMap<Ident, (Folder, Case)>> {
         let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
         let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
-        let found = discover::folders(&self.storage, &roots, &known).await?;
+        let found = discover::folders(&self.storage, &roots, &self.settings.layout, &known).await?;
         let mut named: BTreeMap<Ident, (Folder, Case)> = BTreeMap::new();
         for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
             match named.get_mut(&folder.ident) {

@@ -189,3 +189,27 @@ async fn a_snapshot_that_expired_while_its_successor_arrived_is_left_out() {
     let status = of(&statuses, "sales.orders");
     assert_eq!((status.state, status.left_out.len()), (State::Level, old.len()), "{status:?}");
 }
+
+#[tokio::test]
+async fn a_table_that_is_held_stays_where_it_is_and_its_layout_may_be_any() {
+    let lines = format!(
+        "{TRUSTING}      layout: \"{{namespace}}/{{table}}\"\n      paused: \"sales.late\"\n      pinned: {{ sales.orders: 2 }}\n"
+    );
+    let standby = Standby::start(&lines).await;
+    let mut tables = [table("sales/orders"), table("sales/late"), table("sales/deep/er"), table("sales/free")];
+    for time in 2..5 {
+        for primary in &mut tables {
+            primary.append_at(time);
+            arrive(&standby, primary);
+        }
+        standby.sync().await;
+    }
+    let statuses = standby.sync().await;
+    assert!(statuses.iter().all(|status| status.table.to_string() != "sales.deep.er"), "{statuses:?}");
+    let version = |name: &str| of(&statuses, name).published.as_ref().map(|version| version.version);
+    assert_eq!((version("sales.orders"), version("sales.late"), version("sales.free")), (Some(2), None, Some(4)));
+    for name in ["sales.orders", "sales.late"] {
+        let reason = of(&statuses, name).reason.clone().unwrap_or_default();
+        assert!(reason.contains("paused or pinned"), "{name}: {reason}");
+    }
+}
