@@ -20,7 +20,7 @@ use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::journal::Journal;
 use crate::model::CatalogName;
-use crate::replica::{Confirm, Names, Replica, ReplicaSettings};
+use crate::replica::{Confirm, Names, Replica, ReplicaSettings, RestSite, SiteCatalog};
 use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
@@ -82,14 +82,13 @@ pub async fn build(config: &Config) -> Result<App> {
     let mut catalogs = BTreeMap::new();
     let share = config.limits.cache_bytes / (config.catalogs.len() as u64).max(1);
     for (name, catalog) in &config.catalogs {
-        let mut standby = None;
+        let standby;
         let built = match &catalog.source {
             Source::Embedded(embedded) => {
                 let database = databases.open(embedded).await?;
                 let pointers: Arc<dyn Pointers> = Arc::new(DatabasePointers::open(database, name.clone()).await?);
-                let replica =
-                    catalog.replica.as_ref().map(|settings| replica(name, settings, &pointers, (&metrics, &storage)));
-                standby = replica.transpose().map_err(|e| e.context(format!("catalog {name}")))?;
+                let site: Arc<dyn SiteCatalog> = Arc::new(pointers.clone());
+                standby = replica(name, catalog, |_| site, (&metrics, &storage))?;
                 let warehouse = Location::new(&embedded.warehouse);
                 let settings = PointerSettings {
                     warehouse: warehouse.clone(),
@@ -107,9 +106,16 @@ pub async fn build(config: &Config) -> Result<App> {
                 located(catalog, floor, &storage).map(|stack| (stack, "embedded"))
             }
             Source::Upstream(upstream) => {
-                let floor = rest(config, catalog, upstream, &metrics)?;
-                let floor = journaled(name, catalog, floor, &storage, &mut journals);
-                proxy(catalog, floor, share, (&metrics, &storage)).map(|stack| (stack, "rest"))
+                let floor =
+                    rest(config, catalog, upstream, &metrics).map_err(|e| e.context(format!("catalog {name}")))?;
+                let journaled = journaled(name, catalog, floor.clone(), &storage, &mut journals);
+                let stack = proxy(catalog, journaled, share, (&metrics, &storage))?;
+                let doors = (floor, stack.clone());
+                let site = |overlay| {
+                    Arc::new(RestSite::new(name.clone(), doors, storage.clone(), overlay)) as Arc<dyn SiteCatalog>
+                };
+                standby = replica(name, catalog, site, (&metrics, &storage))?;
+                Ok((stack, "rest"))
             }
         };
         let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
@@ -186,25 +192,28 @@ fn proxy(
     Ok(Arc::new(Cache::new(floor, cache, metrics.clone())))
 }
 
-/// What publishes replicated tables through `pointers`.
+/// What publishes replicated tables in a catalog, if it is a standby; `site` is given the overlay.
 fn replica(
-    catalog: &CatalogName,
-    settings: &config::Replica,
-    pointers: &Arc<dyn Pointers>,
+    name: &CatalogName,
+    catalog: &config::Catalog,
+    site: impl FnOnce(Location) -> Arc<dyn SiteCatalog>,
     (metrics, storage): (&Metrics, &Arc<Storage>),
-) -> Result<Replica> {
-    let confirm = if settings.trusts_newest { Confirm::TrustNewest } else { Confirm::Successor };
+) -> Result<Option<Replica>> {
+    let Some(settings) = &catalog.replica else { return Ok(None) };
+    let map = LocationMap::new(settings.map.iter().cloned()).map_err(|e| e.context(format!("catalog {name}")))?;
+    let overlay = Location::new(&settings.overlay);
+    let site = site(overlay.clone());
     let settings = ReplicaSettings {
-        catalog: catalog.clone(),
-        map: LocationMap::new(settings.map.iter().cloned())?,
-        overlay: Location::new(&settings.overlay),
+        catalog: name.clone(),
+        map,
+        overlay,
         journal: settings.journal.as_ref().map(Location::new),
         drop_after: settings.drop_after,
         names: Names::new(settings.include.clone(), settings.exclude.clone()),
         layout: settings.layout.clone().unwrap_or_default(),
         held: settings.held.iter().map(|(patterns, at)| (Names::new(patterns.clone(), Vec::new()), *at)).collect(),
         groups: settings.consistency_groups.iter().map(|group| Names::new(group.clone(), Vec::new())).collect(),
-        confirm,
+        confirm: if settings.trusts_newest { Confirm::TrustNewest } else { Confirm::Successor },
         settle: settings.settle,
         max_staleness: settings.max_staleness,
         wait_max: settings.wait,
@@ -212,7 +221,7 @@ fn replica(
         recheck: settings.recheck,
         properties: exposed(&settings.properties),
     };
-    Ok(Replica::new(storage.clone(), Arc::new(pointers.clone()), settings, metrics.clone()))
+    Ok(Some(Replica::new(storage.clone(), site, settings, metrics.clone())))
 }
 
 /// The catalog with its journal, where it has one.

@@ -228,8 +228,11 @@ fn journal_of(section: &Section<'_>) -> Option<String> {
 /// `None` if something is wrong with it.
 fn replica_of(section: &Section<'_>, source: &Source) -> Option<Option<Replica>> {
     let Some(child) = section.child_if_there("replica") else { return Some(None) };
-    if matches!(source, Source::Upstream(_)) {
-        child.note("", "needs \"embedded\": tables of a replica are published in a catalog of Lifeboat's own");
+    if matches!(source, Source::Upstream(upstream) if upstream.auth == UpstreamAuth::Caller) {
+        child.note(
+            "",
+            "and \"auth: caller\" exclude each other: a replica publishes by itself, so give Lifeboat credentials of its own (bearer or oauth2)",
+        );
     }
     if section.has("client-locations") {
         child.note(

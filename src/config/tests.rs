@@ -345,3 +345,16 @@ fn the_example_on_the_page_is_valid() {
         let _ = config.unwrap_or_else(|problems| panic!("{problems}\n{example}"));
     }
 }
+
+#[test]
+fn a_replica_publishes_with_credentials_of_its_own() {
+    let text = |auth: &str| {
+        format!(
+            "catalogs:\n  dr:\n    upstream:\n      uri: http://x\n{auth}    replica:\n      map: [{{ from: s3://a/w, to: s3://b/w }}]\n      overlay: s3://b/o\n"
+        )
+    };
+    assert!(parse(&text("")).is_ok());
+    assert!(parse(&text("      auth: { bearer: x }\n")).is_ok());
+    let problems = parse(&text("      auth: caller\n")).expect_err("whose token would it take").to_string();
+    assert!(problems.contains("\"auth: caller\" exclude each other"), "{problems}");
+}

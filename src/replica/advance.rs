@@ -12,7 +12,7 @@ use super::memory::{Memory, Sight};
 use super::published::{self, Published};
 use super::recheck::Recheck;
 use super::settings::{Confirm, ReplicaSettings};
-use super::status::{Action, State, TableStatus, Version};
+use super::status::{Action, HistoryLost, State, TableStatus, Version};
 use super::{SiteCatalog, told};
 use crate::error::{Error, Kind, Result};
 use crate::format::relocate::{Selection, is_view};
@@ -129,7 +129,7 @@ impl Advance<'_> {
     }
 
     pub(super) fn fail(&self, status: &mut TableStatus, error: &Error) {
-        let is_passing = error.kind().is_retryable() || error.kind() == Kind::CommitFailed;
+        let is_passing = error.kind().is_retryable() || is_passing(error.kind());
         // what is gone is not served, whatever else is the matter
         if status.state != State::Broken {
             status.state = if is_passing { State::Behind } else { State::Blocked };
@@ -138,6 +138,7 @@ impl Advance<'_> {
     }
 
     pub(super) fn tell_published(&self, memory: &Memory, status: &mut TableStatus) {
+        self.tell_history(memory, status);
         let Some(published) = &memory.published else { return };
         status.metadata_location = Some(published.pointer.metadata_location.to_string());
         status.published = Some(published.version.clone());
@@ -145,6 +146,16 @@ impl Advance<'_> {
         status.left_out.clone_from(&published.left_out);
         let newest = status.newest.get_or_insert_with(|| published.version.clone());
         status.lag_ms = (newest.updated_ms - published.version.updated_ms).max(0);
+    }
+
+    /// What is lost of a table's history is said where it is lost.
+    fn tell_history(&self, memory: &Memory, status: &mut TableStatus) {
+        let published = memory.published.as_ref().map(|published| published.history.clone());
+        let lost = status.history_lost.take().or(published).filter(|lost| *lost != HistoryLost::default());
+        status.history_lost = lost.filter(|_| !self.site.keeps_history());
+        if let Some(lost) = &status.history_lost {
+            status.reason.get_or_insert_with(|| lost.told());
+        }
     }
 
     /// When a state was: the number of the journal's entry that names it, or else the time that it tells. `None` where that cannot be known.
@@ -171,6 +182,9 @@ impl Advance<'_> {
     /// What there is to see, before it is looked at: what comes meanwhile is another sight. `None` when it is as it was when the table was level.
     pub(super) async fn sight(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<Option<Sight>> {
         self.recall(memory).await?;
+        if !self.is_plan {
+            self.site.mend(&self.folder.ident).await?;
+        }
         self.recheck(memory, status).await?;
         let stamp = self.storage.folder_stamp(&metadata_folder(&self.folder.location)).await?;
         let sight = Sight { stamp, told: self.told.map(|named| named.number) };
@@ -349,6 +363,7 @@ impl Advance<'_> {
         status.action = if base.is_some() { Action::Advance } else { Action::Create };
         let (file_name, is_proven_anew) = (choice.file.name.clone(), proven.is_empty());
         if self.is_plan {
+            status.history_lost = Some(HistoryLost::of(&proof.metadata));
             return Ok(Tried::Ready(Box::new(Ready { relocated: None, file_name, is_proven_anew })));
         }
         select(&mut options, &proof);
@@ -469,6 +484,11 @@ impl Advance<'_> {
         let raw = self.storage.read(location, METADATA_BYTES_MAX).await?;
         parse(raw, location)
     }
+}
+
+/// What another look may find otherwise.
+fn is_passing(kind: Kind) -> bool {
+    matches!(kind, Kind::CommitFailed | Kind::OutcomeUnknown | Kind::BadUpstream | Kind::UpstreamTimeout)
 }
 
 /// Takes along what is whole of a proven state.

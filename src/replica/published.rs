@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use super::discover::MetadataFile;
-use super::status::Version;
+use super::status::{HistoryLost, Version};
 use crate::error::{Error, Kind, Result};
 use crate::format::relocate::is_view;
 use crate::storage::Location;
@@ -33,6 +33,8 @@ pub(super) struct Published {
     pub(super) sequence_number: i64,
     pub(super) version: Version,
     pub(super) left_out: Vec<i64>,
+    /// All but the current snapshot.
+    pub(super) history: HistoryLost,
 }
 
 impl Published {
@@ -56,6 +58,7 @@ impl Published {
             map: property(MAP).unwrap_or_default().to_owned(),
             snapshots: snapshots.filter_map(|snapshot| snapshot["snapshot-id"].as_i64()).collect(),
             left_out: left_out.collect(),
+            history: HistoryLost::of(metadata),
             source,
             pointer,
         })

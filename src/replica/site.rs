@@ -47,6 +47,16 @@ pub trait SiteCatalog: Send + Sync {
 
     /// Removes a namespace if it is empty.
     async fn drop_namespace(&self, namespace: &Namespace) -> Result<()>;
+
+    /// Goes on with a publication that was cut off after it could be seen.
+    async fn mend(&self, _ident: &Ident) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether it holds more than a table's current snapshot.
+    fn keeps_history(&self) -> bool {
+        true
+    }
 }
 
 #[async_trait]

@@ -67,6 +67,35 @@ impl Version {
     }
 }
 
+/// What cannot be read at this site, since its catalog keeps the current snapshot only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct HistoryLost {
+    /// Earlier snapshots, and those of other branches.
+    pub snapshots: usize,
+    /// Branches and tags.
+    pub refs: Vec<String>,
+}
+
+impl HistoryLost {
+    /// Of a table's metadata.
+    pub(super) fn of(metadata: &Value) -> HistoryLost {
+        let has_current = metadata["current-snapshot-id"].as_i64().is_some_and(|id| id >= 0);
+        let snapshots = metadata["snapshots"].as_array().map_or(0, Vec::len).saturating_sub(usize::from(has_current));
+        let refs = metadata["refs"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+        HistoryLost { snapshots, refs: refs.filter(|name| name != "main").collect() }
+    }
+
+    /// For people.
+    pub(super) fn told(&self) -> String {
+        let refs = if self.refs.is_empty() { String::new() } else { format!(" and {}", self.refs.join(", ")) };
+        format!(
+            "this site's catalog keeps the current snapshot only: {} others{refs} cannot be read here",
+            self.snapshots
+        )
+    }
+}
+
 /// How one table stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -93,6 +122,8 @@ pub struct TableStatus {
     pub missing: Examples,
     /// Snapshots that are left out of what is published, since they lack files.
     pub left_out: Vec<i64>,
+    /// What of a table's history this site's catalog does not keep, by its design.
+    pub history_lost: Option<HistoryLost>,
     /// What the look did.
     pub action: Action,
     /// Data and delete files that it asked for.
@@ -130,6 +161,7 @@ impl TableStatus {
             lag_ms: 0,
             missing: Examples::default(),
             left_out: Vec::new(),
+            history_lost: None,
             action: Action::None,
             files_asked: 0,
             reason: None,

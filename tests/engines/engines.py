@@ -215,7 +215,7 @@ class DuckDb(Sql):
     types = {"string": "VARCHAR", "timestamp": "TIMESTAMP", "timestamp_literal": "TIMESTAMP"}
     version_clause = "AT (VERSION => {})"
 
-    def __init__(self, uri, warehouse=""):
+    def __init__(self, uri, warehouse="", more=""):
         import duckdb
 
         # The extensions come as Python packages: nothing is fetched while tests run.
@@ -224,7 +224,7 @@ class DuckDb(Sql):
         for extension in ("avro", "httpfs", "iceberg"):  # iceberg needs avro before it
             (path,) = glob.glob(f"{packages}/duckdb_extension_{extension}/extensions/v*/{extension}.duckdb_extension")
             self.connection.execute(f"LOAD '{path}'")
-        self.connection.execute(f"ATTACH '{warehouse}' AS {self.catalog} (TYPE ICEBERG, ENDPOINT '{uri}', AUTHORIZATION_TYPE 'none')")
+        self.connection.execute(f"ATTACH '{warehouse}' AS {self.catalog} (TYPE ICEBERG, ENDPOINT '{uri}', AUTHORIZATION_TYPE 'none'{more})")
 
     def execute(self, sql):
         return self.connection.execute(sql).fetchall()

@@ -1,11 +1,13 @@
-//! Table metadata: create it, check a commit's requirements, apply a commit's updates.
+//! Table metadata: create it, check a commit's requirements, apply a commit's updates, tell two states apart.
 //!
 //! What must hold: what [`apply`] and [`create`] return passes [`validate`], and everything in the base that no update
 //! names is in the result as it was. The caller reads the base, passes the time and fresh ids, writes the result to a new
 //! file and moves the pointer; it answers `NoSuchTable` before asking here about a table that is gone.
 
+mod alike;
 mod apply;
 mod create;
+mod diff;
 mod draft;
 mod finish;
 mod log;
@@ -22,8 +24,10 @@ mod statistics;
 mod tests;
 mod validate;
 
+pub use alike::{current_only, unlike};
 pub use apply::apply;
 pub use create::create;
+pub use diff::{Step, steps};
 pub use refs::refs_only;
 pub use requirement::check;
 pub use validate::validate;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod creating;
+mod differing;
 mod history;
 mod random;
 mod requiring;

@@ -97,4 +97,29 @@ proptest! {
         let _ = refs_only(&current);
         let _ = apply(None, None, &commits.concat(), NOW);
     }
+
+    #[test]
+    fn the_commits_between_two_states_make_the_second_of_the_first_or_are_refused(
+        format in 1_i64..4,
+        commits in prop::collection::vec(prop::collection::vec(any_update(), 1..4), 1..12),
+        skipped in 1_usize..4,
+    ) {
+        let mut states = vec![table(format)];
+        for (at, commit) in (0_i64..).zip(&commits) {
+            if let Ok(applied) = apply(states.last(), Some("s3://bucket/m.json"), commit, NOW + at) {
+                states.push(applied.metadata);
+            }
+        }
+        for pair in states.windows(skipped + 1) {
+            let (from, to) = (&pair[0], &pair[skipped]);
+            prop_assert!(unlike(from, from).unwrap().is_empty());
+            let Ok(steps) = steps(from, to) else { continue };
+            let mut state = from.clone();
+            for step in steps {
+                prop_assert!(check(&step.requirements, Some(&state)).is_ok());
+                state = apply(Some(&state), Some("s3://bucket/x.json"), &step.updates, NOW + 7_000).unwrap().metadata;
+            }
+            prop_assert_eq!(unlike(&state, to).unwrap(), Vec::<String>::new());
+        }
+    }
 }
