@@ -189,7 +189,9 @@ mod tests {
             std::fs::create_dir_all(&to).unwrap();
             std::fs::write(to.join(name(number)), &bytes[..bytes.len() / part]).unwrap();
         };
-        (copy(1, 1), copy(2, 1), copy(4, 2));
+        copy(1, 1);
+        copy(2, 1);
+        copy(4, 2);
         let mut late = Follower::new(other.clone(), Duration::from_secs(600));
         assert_eq!(names(&late.look().await.unwrap()), ["t1", "t2"]);
         copy(4, 1);

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::advance::{Advance, Choices, Ready, Tried};
+use super::advance::{Advance, Ready, Tried};
+use super::choose::Choices;
 use super::confirm::Candidate;
 use super::discover::MetadataFile;
 use super::memory::{Memory, Sight};

@@ -6,6 +6,7 @@
 //! that is kept (`docs/decisions/0009-replica.md`); what is remembered here only saves work. Who asks, and when, is for the callers.
 
 mod advance;
+mod choose;
 mod confirm;
 mod discover;
 mod gone;

@@ -186,7 +186,7 @@ mod tests {
     fn a_layout_says_where_names_are() {
         let name = |layout: &str, path: &str| {
             let levels: Vec<String> = path.split('/').map(str::to_owned).collect();
-            Layout::parse(layout).unwrap().name(&levels).ok().map(|ident| ident.to_string())
+            Layout::parse(layout).expect(layout).name(&levels).ok().map(|ident| ident.to_string())
         };
         let named = |text: &str| Some(text.to_owned());
         assert_eq!(name("*/{namespace}.db/{table}", "eu/sales.db/orders"), named("sales.orders"));

@@ -148,7 +148,8 @@ async fn two_folders_that_say_one_name_block_it_until_one_is_gone() {
 async fn the_second_half_of_the_newest_metadata_is_noticed_by_itself() {
     let standby = Standby::start("      settle: 0s\n      max-staleness: 0s\n      wait: 60s\n").await;
     let mut primary = table("sales/orders");
-    (primary.append_at(5), primary.append_at(6));
+    primary.append_at(5);
+    primary.append_at(6);
     arrive(&standby, &primary);
     let before = of(&standby.sync().await, "sales.orders").published.clone().expect("published").version;
     primary.append_at(7);
