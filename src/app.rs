@@ -24,6 +24,7 @@ use crate::replica::{Confirm, Names, Replica, ReplicaSettings, RestSite, SiteCat
 use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
+use crate::upstream::asking::Asking;
 use crate::upstream::embedded::{DatabasePointers, Purges};
 use crate::upstream::pointer::{PointerCatalog, PointerSettings, Pointers};
 use crate::upstream::rest::{OAuth2, RestSettings, RestUpstream, Timeouts, UpstreamAuth};
@@ -88,7 +89,7 @@ pub async fn build(config: &Config) -> Result<App> {
                 let database = databases.open(embedded).await?;
                 let pointers: Arc<dyn Pointers> = Arc::new(DatabasePointers::open(database, name.clone()).await?);
                 let site: Arc<dyn SiteCatalog> = Arc::new(pointers.clone());
-                standby = replica(name, catalog, |_| site, (&metrics, &storage))?;
+                standby = replica(config, (name, catalog), |_| site, (&metrics, &storage))?;
                 let warehouse = Location::new(&embedded.warehouse);
                 let settings = PointerSettings {
                     warehouse: warehouse.clone(),
@@ -114,7 +115,7 @@ pub async fn build(config: &Config) -> Result<App> {
                 let site = |overlay| {
                     Arc::new(RestSite::new(name.clone(), doors, storage.clone(), overlay)) as Arc<dyn SiteCatalog>
                 };
-                standby = replica(name, catalog, site, (&metrics, &storage))?;
+                standby = replica(config, (name, catalog), site, (&metrics, &storage))?;
                 Ok((stack, "rest"))
             }
         };
@@ -194,8 +195,8 @@ fn proxy(
 
 /// What publishes replicated tables in a catalog, if it is a standby; `site` is given the overlay.
 fn replica(
-    name: &CatalogName,
-    catalog: &config::Catalog,
+    config: &Config,
+    (name, catalog): (&CatalogName, &config::Catalog),
     site: impl FnOnce(Location) -> Arc<dyn SiteCatalog>,
     (metrics, storage): (&Metrics, &Arc<Storage>),
 ) -> Result<Option<Replica>> {
@@ -203,6 +204,10 @@ fn replica(
     let map = LocationMap::new(settings.map.iter().cloned()).map_err(|e| e.context(format!("catalog {name}")))?;
     let overlay = Location::new(&settings.overlay);
     let site = site(overlay.clone());
+    let primary = match &settings.primary_catalog {
+        Some(asked) => primary(config, asked, metrics).map_err(|e| e.context(format!("catalog {name}")))?,
+        None => None,
+    };
     let settings = ReplicaSettings {
         catalog: name.clone(),
         map,
@@ -221,7 +226,21 @@ fn replica(
         recheck: settings.recheck,
         properties: exposed(&settings.properties),
     };
-    Ok(Some(Replica::new(storage.clone(), site, settings, metrics.clone())))
+    Ok(Some(Replica::new(storage.clone(), site, settings, primary, metrics.clone())))
+}
+
+/// The primary's catalog, asked past all layers.
+fn primary(config: &Config, asked: &str, metrics: &Metrics) -> Result<Option<Asking>> {
+    let asked = config.catalogs.iter().find(|(name, _)| name.as_str() == asked);
+    Ok(match asked {
+        Some((name, catalog)) => match &catalog.source {
+            Source::Upstream(upstream) => {
+                Some(Asking::new(name.clone(), rest(config, catalog, upstream, metrics)?, "replica"))
+            }
+            Source::Embedded(_) => None,
+        },
+        None => None,
+    })
 }
 
 /// The catalog with its journal, where it has one.

@@ -190,6 +190,8 @@ pub struct Replica {
     pub overlay: String,
     /// Where the primary's journal arrives.
     pub journal: Option<String>,
+    /// Another catalog of the configuration, which is asked about the primary's tables.
+    pub primary_catalog: Option<String>,
     /// How long a table that was dropped at the primary is kept here.
     pub drop_after: Duration,
     /// Who is primary, for people who try to write here.

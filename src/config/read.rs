@@ -193,6 +193,21 @@ fn catalogs(root: &Section<'_>, environment: &Environment<'_>) -> Option<BTreeMa
             None => whole = false,
         }
     }
+    for (name, section) in root.named("catalogs") {
+        let asked = catalogs.iter().find(|(known, _)| known.as_str() == name);
+        let asked = asked.and_then(|(_, catalog)| catalog.replica.as_ref()?.primary_catalog.clone());
+        let can_be_asked = |asked: &String| {
+            let catalog = catalogs.iter().find(|(known, _)| known.as_str() == asked).map(|(_, catalog)| catalog);
+            catalog
+                .is_some_and(|catalog| matches!(catalog.source, Source::Upstream(_)) && !catalog.is_judged_upstream())
+        };
+        if let Some(asked) = asked.filter(|asked| !can_be_asked(asked)) {
+            let message = format!(
+                "{asked:?} must be a catalog of this configuration with \"upstream\", and not with \"auth: caller\""
+            );
+            section.note("replica.primary-catalog", message);
+        }
+    }
     whole.then_some(catalogs)
 }
 

@@ -31,6 +31,7 @@ pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
         map,
         overlay: overlay?,
         journal: section.folder("journal"),
+        primary_catalog: section.text("primary-catalog").map(str::to_owned),
         drop_after: section.duration("drop-after")?,
         primary: section.text("primary").map(str::to_owned),
         include: texts(section.text("include").unwrap_or_default()),

@@ -197,6 +197,7 @@ pub const KEYS: &[Key] = &[
     key("catalogs.<name>.replica.map[].to", Form::Text, Required),
     key("catalogs.<name>.replica.overlay", Form::Text, Required),
     key("catalogs.<name>.replica.journal", Form::Text, Optional),
+    key("catalogs.<name>.replica.primary-catalog", Form::Text, Optional),
     key("catalogs.<name>.replica.drop-after", Form::Duration, Is("7d")),
     key("catalogs.<name>.replica.primary", Form::Text, Optional),
     key("catalogs.<name>.replica.include", Form::Text, Optional),

@@ -194,6 +194,12 @@ impl Said {
         said
     }
 
+    /// Whether its last word on a name is this metadata file.
+    pub fn names(&self, ident: &Ident, metadata_location: &str) -> bool {
+        let last = self.named.get(ident).and_then(|named| named.files.last());
+        last.is_some_and(|(_, metadata)| metadata.location == metadata_location)
+    }
+
     /// Takes in the next entry.
     pub fn take(&mut self, entry: &Entry) {
         if entry.is_checkpoint {

@@ -19,12 +19,14 @@ use super::memory::Memory;
 use super::recheck::Recheck;
 use super::status::{Action, State, TableStatus};
 use super::tables::{Case, Done, Groups};
+use super::teller::Teller;
 use super::{ReplicaSettings, SiteCatalog};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Follower, Journal};
 use crate::model::{Ident, Said};
 use crate::storage::Storage;
 use crate::telemetry::Metrics;
+use crate::upstream::asking::Asking;
 
 /// Tables that are looked at at once.
 const TABLES_AT_ONCE: usize = 32;
@@ -46,8 +48,8 @@ pub(super) struct Shared {
     pub(super) discovered: Arc<Turn<Option<Instant>>>,
     /// Files whose names are remembered, as of the last time that they were counted.
     pub(super) watched: AtomicUsize,
-    /// Reads the primary's journal.
-    pub(super) follower: Option<Turn<Follower>>,
+    /// Who tells of the primary's tables.
+    pub(super) teller: Option<Turn<Teller>>,
     pub(super) said: Mutex<Arc<Said>>,
     /// What is done already of what the journal says of namespaces and of names that are gone.
     pub(super) done: Mutex<Done>,
@@ -75,21 +77,27 @@ impl Table {
 }
 
 impl Replica {
-    /// A replica that publishes into `site`.
+    /// A replica that publishes into `site`. Without a journal, `primary` is asked which tables there are, while it can be reached.
     pub fn new(
         storage: Arc<Storage>,
         site: Arc<dyn SiteCatalog>,
         settings: ReplicaSettings,
+        primary: Option<Asking>,
         metrics: Metrics,
     ) -> Replica {
         let journal = settings.journal.clone().map(|folder| Journal::new(storage.clone(), folder));
-        let follower = journal.map(|journal| Turn::new(Follower::new(journal, settings.settle)));
+        let teller = match (journal, primary) {
+            (Some(journal), _) => Some(Teller::Journal(Box::new(Follower::new(journal, settings.settle)))),
+            (None, Some(asking)) => Some(Teller::primary(asking, settings.interval)),
+            (None, None) => None,
+        };
+        let teller = teller.map(Turn::new);
         Replica(Arc::new(Shared {
             storage,
             site,
             settings,
             metrics,
-            follower,
+            teller,
             tables: Mutex::default(),
             discovered: Arc::default(),
             watched: AtomicUsize::new(0),
@@ -103,7 +111,7 @@ impl Replica {
     /// served.
     pub async fn refresh(&self, ident: &Ident) -> Result<()> {
         let began = Instant::now();
-        if self.0.table(ident).is_none() || self.0.follower.is_some() {
+        if self.0.table(ident).is_none() || self.0.teller.is_some() {
             self.discover(self.0.settings.wait_max).await;
         }
         let Some(table) = self.0.table(ident) else { return Ok(()) };
@@ -269,6 +277,9 @@ impl Shared {
             return;
         }
         let began = Instant::now();
+        if members.len() == 1 && recheck == Recheck::WhenDue {
+            self.ask_of(&table.folder.ident).await;
+        }
         // in the order of their names, so that two who take turns never wait for each other
         let mut turns = vec![turn];
         for other in members.iter().skip(1) {

@@ -21,6 +21,7 @@ mod settings;
 mod site;
 mod status;
 mod tables;
+mod teller;
 mod told;
 
 pub use discover::Folder;

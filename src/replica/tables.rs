@@ -1,4 +1,4 @@
-//! Which tables there are: by the primary's journal where there is one, else by their folders; and which of them are of one moment.
+//! Which tables there are: as the primary tells where somebody does, else by their folders; and which of them are of one moment.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicUsize;
@@ -14,7 +14,6 @@ use super::memory::Memory;
 use super::names::Names;
 use super::told::Told;
 use crate::error::Result;
-use crate::journal::Follower;
 use crate::model::{Ident, Namespace, Said};
 use crate::storage::Location;
 use crate::upstream::pointer::Properties;
@@ -82,12 +81,17 @@ impl Shared {
         if turn.is_some_and(|at| at.elapsed() < max_staleness) {
             return Ok(());
         }
-        let found = match &self.follower {
-            Some(follower) => self.told(follower).await?,
+        let said = match &self.teller {
+            Some(teller) => teller.lock().await.look().await?,
+            None => None,
+        };
+        let is_told = said.is_some();
+        let found = match said {
+            Some(said) => self.told(said).await?,
             None => self.found().await?,
         };
         let mut tables = self.tables();
-        let is_gone = |ident: &Ident| self.follower.is_some() && !found.contains_key(ident);
+        let is_gone = |ident: &Ident| is_told && !found.contains_key(ident);
         tables.retain(|ident, _| !is_gone(ident));
         for (ident, (folder, case)) in found {
             if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.case == case) {
@@ -119,9 +123,8 @@ impl Shared {
         Ok(named)
     }
 
-    /// The tables that the primary's journal names, and those of ours that it says are gone.
-    async fn told(&self, follower: &Turn<Follower>) -> Result<BTreeMap<Ident, (Folder, Case)>> {
-        let said = follower.lock().await.look().await?;
+    /// The tables that the primary names, and those of ours that it says are gone.
+    async fn told(&self, said: Arc<Said>) -> Result<BTreeMap<Ident, (Folder, Case)>> {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said.clone();
         let mut told = Told::of(&said, &self.settings.map, |ident| self.settings.names.wants(ident));
         let mut named = BTreeMap::new();
@@ -165,6 +168,14 @@ impl Shared {
             if let Err(error) = self.names().drop_namespace(namespace).await {
                 tracing::warn!(%namespace, %error, "a namespace that is gone at the primary cannot be removed");
             }
+        }
+    }
+
+    /// Has it told what the primary's catalog says of one table now.
+    pub(super) async fn ask_of(&self, ident: &Ident) {
+        let Some(teller) = &self.teller else { return };
+        if let Some(said) = teller.lock().await.look_at(ident).await {
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
         }
     }
 

@@ -3,6 +3,7 @@
 //! [`Catalog`] is declared here, at the floor, and worn by every layer above. What must hold: what a layer does not know
 //! travels in `body` and `headers` untouched; a write whose fate is unknown is [`crate::error::Kind::OutcomeUnknown`].
 
+pub mod asking;
 pub mod embedded;
 pub mod members;
 pub mod pointer;

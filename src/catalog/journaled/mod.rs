@@ -3,7 +3,6 @@
 //! What must hold: no answer waits for the journal, and none fails with it. So an entry may be missing after a crash, and what goes around us is never
 //! seen here: the writer holds the journal against the catalog when it begins, and now and then.
 
-mod catalog;
 mod writer;
 
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::error::Result;
 use crate::journal::Journal;
 use crate::model::{CatalogName, Ident, Namespace, Operation};
 use crate::storage::Storage;
+use crate::upstream::asking::{Asking, Committed, committed, identifier, namespace};
 use crate::upstream::{Catalog, Request, Response};
 
 /// Changes that wait to be written; of more, the next comparison with the catalog finds what was missed.
@@ -45,14 +45,6 @@ enum Change {
     DropNamespace(Namespace),
 }
 
-/// A state of a table or view.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Committed {
-    ident: Ident,
-    uuid: String,
-    location: String,
-}
-
 impl Journaled {
     /// Around the catalog `name`, with the one who writes its journal.
     pub fn new(
@@ -63,7 +55,8 @@ impl Journaled {
     ) -> (Journaled, JournalWriter) {
         let (sender, changes) = mpsc::channel(WAITING_MAX);
         let has_missed = Arc::new(AtomicBool::new(false));
-        let writer = JournalWriter::new(name, inner.clone(), journal, storage, changes, has_missed.clone());
+        let asking = Asking::new(name, inner.clone(), "journal");
+        let writer = JournalWriter::new(asking, journal, storage, changes, has_missed.clone());
         (Journaled { inner, sender, has_missed }, writer)
     }
 }
@@ -137,21 +130,4 @@ impl Asked {
             Asked::NewNamespace => Some(Change::Namespace(namespace(&body()?["namespace"])?)),
         }
     }
-}
-
-/// The state that a load result shows.
-fn committed(ident: Ident, answer: &Value) -> Option<Committed> {
-    let location = answer["metadata-location"].as_str()?.to_owned();
-    let metadata = &answer["metadata"];
-    let uuid = metadata["table-uuid"].as_str().or_else(|| metadata["view-uuid"].as_str()).unwrap_or_default();
-    Some(Committed { ident, uuid: uuid.to_owned(), location })
-}
-
-fn identifier(value: &Value) -> Option<Ident> {
-    Ident::new(namespace(&value["namespace"])?, value["name"].as_str()?).ok()
-}
-
-fn namespace(value: &Value) -> Option<Namespace> {
-    let levels = value.as_array()?.iter().map(|level| level.as_str().map(str::to_owned));
-    Namespace::new(levels.collect::<Option<Vec<_>>>()?).ok()
 }

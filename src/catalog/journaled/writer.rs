@@ -1,21 +1,18 @@
 //! Writes the journal: one entry for what came together, and, held against the catalog, what was missed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::catalog::Asking;
-use super::{Change, Committed};
+use super::Change;
 use crate::error::Result;
 use crate::journal::{ENTRIES_A_CHECKPOINT, Follower, Journal};
-use crate::model::{CatalogName, Event, MetadataDigest, Operation, Said};
+use crate::model::{Event, MetadataDigest, Operation};
 use crate::storage::{Location, Storage};
-use crate::upstream::Catalog;
+use crate::upstream::asking::{Asking, Committed, Differences};
 
 /// Changes that one entry takes.
 const CHANGES_MAX: usize = 500;
@@ -23,8 +20,6 @@ const CHANGES_MAX: usize = 500;
 const COMPARE_EVERY: Duration = Duration::from_secs(600);
 /// The same after something went wrong.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Loads under way at once while they are compared.
-const LOADS_AT_ONCE: usize = 8;
 /// The largest metadata file whose digest is taken.
 const METADATA_BYTES_MAX: u64 = 256 << 20;
 /// How long a damaged entry is waited for before it is passed over. What we write ourselves arrives at once.
@@ -44,15 +39,13 @@ pub struct JournalWriter {
 
 impl JournalWriter {
     pub(super) fn new(
-        name: CatalogName,
-        inner: Arc<dyn Catalog>,
+        asking: Asking,
         journal: Journal,
         storage: Arc<Storage>,
         changes: mpsc::Receiver<Change>,
         has_missed: Arc<AtomicBool>,
     ) -> Self {
         let follower = Follower::new(journal.clone(), SETTLE);
-        let asking = Asking { name, inner };
         JournalWriter { asking, journal, storage, changes, has_missed, follower, checkpoint: 0 }
     }
 
@@ -139,32 +132,12 @@ impl JournalWriter {
     async fn compare(&mut self) -> Result<()> {
         let said = self.follower.look().await?;
         self.checkpoint = self.checkpoint.max(said.number / ENTRIES_A_CHECKPOINT * ENTRIES_A_CHECKPOINT);
-        let namespaces = self.asking.namespaces().await?;
-        let (mut events, mut there) = (Vec::new(), BTreeSet::new());
-        for namespace in &namespaces {
-            let properties = self.asking.properties(namespace).await?.unwrap_or_default();
-            if said.namespaces.get(namespace) != Some(&properties) {
-                events.push(Event::Namespace { namespace: namespace.clone(), properties });
-            }
-            let objects = self.asking.objects(namespace).await?;
-            let loads = objects.into_iter().map(|(operation, ident)| {
-                let asking = self.asking.clone();
-                async move { asking.load(operation, &ident).await }
-            });
-            // collected, so that the compiler sees that the whole may move between threads
-            let loads: Vec<_> = loads.collect();
-            let states: Vec<_> = stream::iter(loads).buffered(LOADS_AT_ONCE).try_collect().await?;
-            for state in states.into_iter().flatten() {
-                there.insert(state.ident.clone());
-                if !says(&said, &state) {
-                    events.extend(self.commit(Some(state)).await);
-                }
-            }
+        let Differences { committed, others } = self.asking.differences(&said).await?;
+        let mut events = Vec::with_capacity(committed.len() + others.len());
+        for state in committed {
+            events.extend(self.commit(Some(state)).await);
         }
-        let gone = said.named.keys().filter(|ident| !there.contains(*ident));
-        events.extend(gone.map(|ident| Event::Drop { ident: ident.clone(), time_ms: None }));
-        let left = said.namespaces.keys().filter(|namespace| !namespaces.contains(namespace));
-        events.extend(left.map(|namespace| Event::DropNamespace { namespace: namespace.clone() }));
+        events.extend(others);
         if !events.is_empty() {
             let count = events.len();
             tracing::info!(journal = %self.journal.folder(), count, "the journal did not say all that the catalog has");
@@ -174,10 +147,4 @@ impl JournalWriter {
         }
         Ok(())
     }
-}
-
-/// Whether the journal's last word on a name is this state.
-fn says(said: &Said, state: &Committed) -> bool {
-    let last = said.named.get(&state.ident).and_then(|named| named.files.last());
-    last.is_some_and(|(_, metadata)| metadata.location == state.location)
 }

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::primary::files;
 use super::standby::{Standby, ident};
+use crate::server::fake;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -259,4 +260,37 @@ async fn what_was_committed_together_is_shown_together_or_not_at_all() {
     std::fs::rename(&aside, &late).expect("moved");
     standby.sync().await;
     assert_eq!((value("orders").await, value("lines").await), ("1".into(), "1".into()));
+}
+
+/// The primary has no journal, and its catalog is asked while it can be reached.
+#[tokio::test]
+async fn a_primary_that_can_be_reached_is_asked() {
+    let site = Site::start().await;
+    site.ask(Operation::CreateNamespace, Target::Catalog, json!({"namespace": ["sales"]})).await;
+    site.create("orders").await;
+    site.set("orders", "1").await;
+    let stack = site.app.catalogs.values().next().expect("one catalog").stack.clone();
+    let door = fake::Fake::new(move |request| {
+        let stack = stack.clone();
+        async move { stack.call(request).await }
+    });
+    let mut served = fake::start_many([("prod", fake::plain(door))], fake::settings()).await;
+    let uri = format!("http://{}", served.address);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (at, from) = (folder.path().display().to_string(), site.folder.path().display().to_string());
+    let pair = format!("        - {{ from: \"file://{from}/prod\", to: \"{at}/dr\" }}\n");
+    let lines = format!(
+        "      primary-catalog: prod\n      settle: 0s\n      max-staleness: 0s\n      interval: 0s\n      wait: 60s\n      drop-after: 0s\n  \
+         prod:\n    upstream: {{ uri: \"{uri}\", warehouse: prod }}\n"
+    );
+    let standby = Standby::with(folder, &lines, &pair).await;
+    site.replicate(&standby.arrivals());
+    standby.sync().await;
+    assert_eq!(standby.load_of("sales/orders").await["metadata"]["properties"]["v"], "1");
+    site.set("orders", "2").await;
+    site.replicate(&standby.arrivals());
+    assert_eq!(standby.load_of("sales/orders").await["metadata"]["properties"]["v"], "2");
+    served.stop();
+    fake::within(served.ended()).await.expect("stopped");
+    assert_eq!(standby.load_of("sales/orders").await["metadata"]["properties"]["v"], "2");
 }

@@ -1,7 +1,7 @@
 //! The server in front of a fake stack, through real sockets.
 
 mod errors;
-mod fake;
+pub mod fake;
 mod generated;
 mod names;
 mod reload;

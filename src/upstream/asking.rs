@@ -1,30 +1,90 @@
-//! The catalog as its journal's writer asks it: everything that has a name.
+//! A catalog asked as a client would, by what works behind: everything that has a name, and what has changed since it was known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::{Committed, committed, identifier, namespace};
+use super::{Catalog, Request, Target};
 use crate::error::{Error, Kind, Result};
-use crate::model::{CatalogName, Ident, Namespace, Operation, Principal};
-use crate::upstream::{Catalog, Request, Target};
+use crate::model::{CatalogName, Event, Ident, Namespace, Operation, Principal, Role, Said};
 
+/// Loads under way at once while all is compared.
+const LOADS_AT_ONCE: usize = 8;
 /// Pages of one listing.
 const PAGES_MAX: usize = 100_000;
 
 /// Asks the catalog as a client would.
 #[derive(Clone)]
-pub(super) struct Asking {
-    pub(super) name: CatalogName,
-    pub(super) inner: Arc<dyn Catalog>,
+pub struct Asking {
+    name: CatalogName,
+    inner: Arc<dyn Catalog>,
+    /// In logs and for who judges.
+    who: &'static str,
+}
+
+/// A state of a table or view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Its name.
+    pub ident: Ident,
+    /// Its uuid.
+    pub uuid: String,
+    /// Its metadata file.
+    pub location: String,
+}
+
+/// What a catalog has that was not known.
+#[derive(Debug, Default)]
+pub struct Differences {
+    /// States of tables and views.
+    pub committed: Vec<Committed>,
+    /// Namespaces, and what is gone.
+    pub others: Vec<Event>,
 }
 
 impl Asking {
+    /// Asks a catalog, as `who`.
+    pub fn new(name: CatalogName, inner: Arc<dyn Catalog>, who: &'static str) -> Asking {
+        Asking { name, inner, who }
+    }
+
+    /// Everything that the catalog has and `said` does not say.
+    pub async fn differences(&self, said: &Said) -> Result<Differences> {
+        let mut found = Differences::default();
+        let namespaces = self.namespaces().await?;
+        let mut there = BTreeSet::new();
+        for namespace in &namespaces {
+            let properties = self.properties(namespace).await?.unwrap_or_default();
+            if said.namespaces.get(namespace) != Some(&properties) {
+                found.others.push(Event::Namespace { namespace: namespace.clone(), properties });
+            }
+            let loads = self.objects(namespace).await?.into_iter().map(|(operation, ident)| {
+                let asking = self.clone();
+                async move { asking.load(operation, &ident).await }
+            });
+            // collected, so that the compiler sees that the whole may move between threads
+            let loads: Vec<_> = loads.collect();
+            let states: Vec<_> = stream::iter(loads).buffered(LOADS_AT_ONCE).try_collect().await?;
+            for state in states.into_iter().flatten() {
+                there.insert(state.ident.clone());
+                if !said.names(&state.ident, &state.location) {
+                    found.committed.push(state);
+                }
+            }
+        }
+        let gone = said.named.keys().filter(|ident| !there.contains(*ident));
+        found.others.extend(gone.map(|ident| Event::Drop { ident: ident.clone(), time_ms: None }));
+        let left = said.namespaces.keys().filter(|namespace| !namespaces.contains(namespace));
+        found.others.extend(left.map(|namespace| Event::DropNamespace { namespace: namespace.clone() }));
+        Ok(found)
+    }
+
     /// All namespaces, those above first.
-    pub(super) async fn namespaces(&self) -> Result<Vec<Namespace>> {
+    async fn namespaces(&self) -> Result<Vec<Namespace>> {
         let mut all = self.below(None).await?;
         let mut at = 0;
         while let Some(next) = all.get(at).cloned() {
@@ -44,7 +104,7 @@ impl Asking {
     }
 
     /// All tables and views of a namespace.
-    pub(super) async fn objects(&self, namespace: &Namespace) -> Result<Vec<(Operation, Ident)>> {
+    async fn objects(&self, namespace: &Namespace) -> Result<Vec<(Operation, Ident)>> {
         let mut found = Vec::new();
         for (list, load) in [(Operation::ListTables, Operation::LoadTable), (Operation::ListViews, Operation::LoadView)]
         {
@@ -59,7 +119,7 @@ impl Asking {
     }
 
     /// The state of a table or view; `None` where there is none.
-    pub(super) async fn load(&self, operation: Operation, ident: &Ident) -> Result<Option<Committed>> {
+    pub async fn load(&self, operation: Operation, ident: &Ident) -> Result<Option<Committed>> {
         let query = match operation {
             Operation::LoadTable => vec![("snapshots".to_owned(), "refs".to_owned())],
             _ => Vec::new(),
@@ -69,7 +129,7 @@ impl Asking {
     }
 
     /// A namespace's properties; `None` where there is none.
-    pub(super) async fn properties(&self, namespace: &Namespace) -> Result<Option<BTreeMap<String, String>>> {
+    pub async fn properties(&self, namespace: &Namespace) -> Result<Option<BTreeMap<String, String>>> {
         let answer = self.ask(Operation::LoadNamespace, Target::Namespace(namespace.clone()), Vec::new()).await?;
         Ok(answer.map(|answer| serde_json::from_value(answer["properties"].clone()).unwrap_or_default()))
     }
@@ -100,13 +160,13 @@ impl Asking {
 
     async fn ask(&self, operation: Operation, target: Target, query: Vec<(String, String)>) -> Result<Option<Value>> {
         let request = Request {
-            id: "journal".into(),
+            id: self.who.into(),
             operation,
             catalog: self.name.clone(),
             target,
             query,
             headers: HeaderMap::new(),
-            principal: Arc::new(Principal::local()),
+            principal: Arc::new(Principal::new(self.who, [("*".to_owned(), Role::Operator)].into())),
             body: Bytes::new(),
         };
         let answer = match self.inner.call(request).await {
@@ -126,4 +186,23 @@ impl Asking {
             .map(Some)
             .map_err(|e| Error::new(Kind::BadUpstream, format!("{} was answered with no JSON: {e}", operation.name())))
     }
+}
+
+/// The state that a load result shows.
+pub fn committed(ident: Ident, answer: &Value) -> Option<Committed> {
+    let location = answer["metadata-location"].as_str()?.to_owned();
+    let metadata = &answer["metadata"];
+    let uuid = metadata["table-uuid"].as_str().or_else(|| metadata["view-uuid"].as_str()).unwrap_or_default();
+    Some(Committed { ident, uuid: uuid.to_owned(), location })
+}
+
+/// A table's name as bodies spell it.
+pub fn identifier(value: &Value) -> Option<Ident> {
+    Ident::new(namespace(&value["namespace"])?, value["name"].as_str()?).ok()
+}
+
+/// A namespace as bodies spell it.
+pub fn namespace(value: &Value) -> Option<Namespace> {
+    let levels = value.as_array()?.iter().map(|level| level.as_str().map(str::to_owned));
+    Namespace::new(levels.collect::<Option<Vec<_>>>()?).ok()
 }

@@ -1,0 +1,104 @@
+//! Who tells of the primary's tables: its journal, or its catalog while that can be reached.
+//!
+//! Both say which metadata file is which table's state, and what is gone; neither is believed beyond that (`told`). A catalog that cannot be reached tells
+//! what it told last.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::journal::Follower;
+use crate::model::{Entry, Event, Ident, JOURNAL_FORMAT_VERSION, MetadataDigest, Operation, Said};
+use crate::upstream::asking::{Asking, Committed, Differences};
+use crate::upstream::pointer::now_ms;
+
+/// Who tells.
+pub(super) enum Teller {
+    Journal(Box<Follower>),
+    Primary(Box<Primary>),
+}
+
+/// The primary's catalog, and what it has told.
+pub(super) struct Primary {
+    asking: Asking,
+    /// How often all of it is asked for.
+    interval: Duration,
+    said: Arc<Said>,
+    asked_at: Option<Instant>,
+    /// It was reached once, at least.
+    has_told: bool,
+}
+
+impl Teller {
+    /// That is the primary's catalog.
+    pub(super) fn primary(asking: Asking, interval: Duration) -> Teller {
+        Teller::Primary(Box::new(Primary { asking, interval, said: Arc::default(), asked_at: None, has_told: false }))
+    }
+
+    /// All that is told. `None` from a catalog that was never reached.
+    pub(super) async fn look(&mut self) -> Result<Option<Arc<Said>>> {
+        match self {
+            Teller::Journal(follower) => follower.look().await.map(Some),
+            Teller::Primary(primary) => Ok(primary.look().await),
+        }
+    }
+
+    /// What is told of one table, as of now where that costs little.
+    pub(super) async fn look_at(&mut self, ident: &Ident) -> Option<Arc<Said>> {
+        match self {
+            Teller::Journal(_) => None,
+            Teller::Primary(primary) => primary.look_at(ident).await,
+        }
+    }
+}
+
+impl Primary {
+    async fn look(&mut self) -> Option<Arc<Said>> {
+        if self.asked_at.is_none_or(|at| at.elapsed() >= self.interval) {
+            self.asked_at = Some(Instant::now());
+            match self.asking.differences(&self.said).await {
+                Ok(Differences { committed, others }) => {
+                    self.has_told = true;
+                    self.take(committed.into_iter().map(event).chain(others).collect());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the primary's catalog cannot be asked; what it told last is used")
+                }
+            }
+        }
+        self.has_told.then(|| self.said.clone())
+    }
+
+    async fn look_at(&mut self, ident: &Ident) -> Option<Arc<Said>> {
+        // one that is not known yet is found by the next look at all
+        if self.has_told && self.said.named.contains_key(ident) {
+            let state = self.asking.load(Operation::LoadTable, ident).await.ok().flatten();
+            if let Some(state) = state.filter(|state| !self.said.names(ident, &state.location)) {
+                self.take(vec![event(state)]);
+            }
+        }
+        self.has_told.then(|| self.said.clone())
+    }
+
+    fn take(&mut self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let mut said = Said::clone(&self.said);
+        said.take(&Entry {
+            format_version: JOURNAL_FORMAT_VERSION,
+            number: said.number + 1,
+            time_ms: now_ms(),
+            epoch: 0,
+            is_checkpoint: false,
+            is_transaction: false,
+            events,
+        });
+        self.said = Arc::new(said);
+    }
+}
+
+fn event(state: Committed) -> Event {
+    let metadata = MetadataDigest::new(state.location, None);
+    Event::Commit { ident: state.ident, uuid: state.uuid, metadata }
+}
