@@ -276,7 +276,11 @@ impl Advance<'_> {
                 "published a state of a replicated table"
             );
         }
-        memory.published = Some(Arc::new(Published::read(pointer, &relocated.target)?));
+        let published = Published::read(pointer, &relocated.target)?;
+        let known = memory.published.as_ref().filter(|_| !ready.is_proven_anew).map(|published| &published.snapshots);
+        let is_new = |id: &&i64| known.is_none_or(|known| !known.contains(id));
+        memory.fresh.extend(published.snapshots.iter().filter(is_new));
+        memory.published = Some(Arc::new(published));
         memory.is_void = false;
         // what was not walked just now is due when it was before
         if ready.is_proven_anew {

@@ -1,6 +1,6 @@
 //! What a process remembers of a table between looks: it saves work, and nothing is lost with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::storage::Watch;
 use crate::table::relocate::{Doubtful, Examples};
 
 /// A recheck that takes longer is not begun again before as long has passed, however often files go: a large table's looks would do nothing else.
-const LONG: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(30);
 
 /// What there is to see of a table without looking at its files.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(super) struct Memory {
     pub(super) gone: Examples,
     /// What lies in the table's folder, to see what goes.
     pub(super) watch: Watch,
+    /// Snapshots that were proven after the watch looked: it may not know their files.
+    pub(super) fresh: HashSet<i64>,
     /// A file went that may have been one of what is published.
     pub(super) is_suspect: bool,
     /// How long the last recheck took, and when it ended.
@@ -60,6 +62,7 @@ impl Memory {
             is_void: false,
             gone: Examples::default(),
             watch: Watch::default(),
+            fresh: HashSet::new(),
             is_suspect: false,
             rechecked: None,
         }

@@ -32,7 +32,7 @@ impl Advance<'_> {
     /// Looks whether files went, and whether what is published is whole still, when that is due.
     pub(super) async fn recheck(&self, memory: &mut Memory, status: &mut TableStatus) -> Result<()> {
         if !self.is_plan {
-            // from the first look on, so that what is proven in it is watched since; names of metadata files are no part of a tree, and what begins with a dot is in the making
+            // names of metadata files are no part of a tree, and what begins with a dot is in the making
             let is_wanted = |name: &str| !name.starts_with('.') && MetadataFile::of(name).is_none();
             memory.is_suspect |= self.storage.went(&self.folder.location, &mut memory.watch, is_wanted).await?;
         }
@@ -40,6 +40,7 @@ impl Advance<'_> {
             memory.is_suspect = false;
             return Ok(());
         };
+        self.prove_fresh(memory, &published).await?;
         if memory.is_due(self.recheck, self.settings.recheck) {
             let began = Instant::now();
             // a file that goes from now on is seen by the next look
@@ -53,6 +54,20 @@ impl Advance<'_> {
             status.set_broken(memory.gone.clone());
             memory.sight = None;
         }
+        Ok(())
+    }
+
+    /// Files of what was proven in the last look may have come after the watch had looked, and gone before it looks again: now it knows them, so they are
+    /// looked at once more.
+    async fn prove_fresh(&self, memory: &mut Memory, published: &Published) -> Result<()> {
+        let fresh = std::mem::take(&mut memory.fresh);
+        if fresh.is_empty() || memory.is_suspect {
+            return Ok(());
+        }
+        let (options, location) = (self.plain_options()?, &published.pointer.metadata_location);
+        let others = published.snapshots.difference(&fresh).copied().collect();
+        let proof = relocate::prove(self.storage.clone(), location, &options, &others, &mut Doubtful::default()).await;
+        memory.is_suspect = !proof.is_ok_and(|proof| proof.heads_are_whole() && proof.incomplete.is_empty());
         Ok(())
     }
 
