@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{EXIT_CODES, Failure, start};
 use crate::config::{self, Config};
 use crate::error::{Error, Kind};
-use crate::model::{CatalogName, Ident, Namespace};
+use crate::model::{CatalogName, Ident};
 use crate::replica::{Action, Recheck, Replica, State, TableStatus, Version};
 
 /// How often a sync that waits looks again.
@@ -70,7 +70,7 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
         let message = "the configuration has no such replica: write a section \"replica\" in a catalog";
         return Err(Failure::Usage(format!("{}: {message}", file.display())));
     }
-    let tables = options.tables.iter().map(|text| ident(text)).collect::<Result<Vec<_>, _>>()?;
+    let tables = options.tables.iter().map(|text| Ident::from_dotted(text)).collect::<Result<Vec<_>, _>>()?;
     if what == What::Undrop && tables.is_empty() {
         return Err(Failure::Usage("name the tables that are to be kept".to_owned()));
     }
@@ -114,16 +114,6 @@ async fn undrop(replica: &Replica, tables: &[Ident]) -> Result<Vec<TableStatus>,
         replica.undrop(table).await?;
     }
     replica.sync(tables, Recheck::Never).await
-}
-
-fn ident(text: &str) -> Result<Ident, Error> {
-    let levels: Vec<String> = text.split('.').map(str::to_owned).collect();
-    match levels.split_last() {
-        Some((name, namespace)) if !namespace.is_empty() => {
-            Ident::new(Namespace::new(namespace.to_vec())?, name.clone())
-        }
-        _ => Err(Error::bad_request(format!("{text:?} is no table's name: write namespace.table"))),
-    }
 }
 
 fn print(rows: &[(CatalogName, TableStatus)], what: What, as_json: bool) -> Result<(), Error> {
