@@ -3,7 +3,9 @@
 mod purge;
 mod relocation;
 mod relocation_jobs;
+mod store;
 
 pub use purge::PurgeWorker;
 pub use relocation::{PrefixPair, RelocationRequest, Relocations};
-pub use relocation_jobs::{Relocation, RelocationJobs, RelocationLimits, RelocationState};
+pub use relocation_jobs::{Relocation, RelocationJobs, RelocationLimits};
+pub use store::{Job, JobLimits, JobState, Jobs, Work};

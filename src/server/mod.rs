@@ -11,6 +11,7 @@ mod connection;
 mod errors;
 mod health;
 mod iceberg;
+mod jobs;
 mod listen;
 mod reload;
 mod relocations;

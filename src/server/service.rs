@@ -83,7 +83,7 @@ impl Server {
     /// From here on the server is not ready any more, and no relocation goes on.
     pub(super) fn stopping(&self) {
         self.stops.store(true, Ordering::Relaxed);
-        self.relocations.stop();
+        self.relocations.jobs.stop();
     }
 }
 
