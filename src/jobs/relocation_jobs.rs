@@ -40,7 +40,7 @@ impl RelocationJobs {
     pub fn start(&self, request: RelocationRequest, principal: &str) -> Result<Relocation> {
         self.relocations.check(&request)?;
         let relocations = self.relocations.clone();
-        self.jobs.begin(request.source.clone(), principal, |begun| run(relocations, request, begun))
+        self.jobs.begin((principal, None), request.source.clone(), |begun| run(relocations, request, begun))
     }
 }
 

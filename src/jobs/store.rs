@@ -62,7 +62,7 @@ pub trait Work: 'static {
     /// What one job of it is called.
     const NOUN: &'static str;
     /// What is asked for.
-    type About: Display + Send + Sync;
+    type About: Display + PartialEq + Send + Sync;
     /// How far it has come.
     type Progress: Default + Send + Sync;
     /// What it did.
@@ -123,6 +123,7 @@ struct Kept<W: Work> {
 }
 
 struct Entry<W: Work> {
+    key: Option<Uuid>,
     about: Arc<W::About>,
     principal: String,
     began: Instant,
@@ -143,12 +144,27 @@ impl<W: Work> Jobs<W> {
         Jobs { limits, shared: Arc::new(Shared { kept, running: watch::Sender::new(0) }) }
     }
 
-    /// Begins one. [`Kind::TooManyRequests`] when too many run, [`Kind::Unavailable`] when the server stops.
-    pub(super) fn begin<F>(&self, about: W::About, principal: &str, work: impl FnOnce(Begun<W>) -> F) -> Result<Job<W>>
+    /// Begins one, unless the same caller has begun the same with this key: then that is the answer. [`Kind::Unprocessable`] when the key was for
+    /// something else, [`Kind::TooManyRequests`] when too many run, [`Kind::Unavailable`] when the server stops.
+    pub(super) fn begin<F>(
+        &self,
+        (principal, key): (&str, Option<Uuid>),
+        about: W::About,
+        work: impl FnOnce(Begun<W>) -> F,
+    ) -> Result<Job<W>>
     where
         F: Future<Output = Outcome<W>> + Send + 'static,
     {
         let mut kept = self.kept();
+        let has_key = |entry: &&Entry<W>| key.is_some() && entry.key == key && entry.principal == principal;
+        match kept.by_id.iter().find(|(_, entry)| has_key(entry)) {
+            Some((id, entry)) if *entry.about == about => return Ok(entry.seen(*id)),
+            Some(_) => {
+                let message = "the Idempotency-Key was used for another request; use a new one";
+                return Err(Error::new(Kind::Unprocessable, message));
+            }
+            None => {}
+        }
         if kept.stops {
             return Err(Error::new(Kind::Unavailable, "the server is stopping"));
         }
@@ -160,6 +176,7 @@ impl<W: Work> Jobs<W> {
         let id = Uuid::now_v7();
         let (cancel, cancelled) = oneshot::channel();
         let entry: Entry<W> = Entry {
+            key,
             about: Arc::new(about),
             principal: principal.to_owned(),
             began: Instant::now(),
@@ -184,11 +201,12 @@ impl<W: Work> Jobs<W> {
         Ok(begun)
     }
 
-    /// The newest `limit` of them, or of those before one, newest first.
-    pub fn list(&self, before: Option<Uuid>, limit: usize) -> Vec<Job<W>> {
+    /// The newest `limit` of those that are wanted, or of those of them before one, newest first.
+    pub fn list(&self, before: Option<Uuid>, limit: usize, is_wanted: impl Fn(&W::About) -> bool) -> Vec<Job<W>> {
         let kept = self.kept();
         let newest_first = kept.by_id.iter().rev().filter(|(id, _)| before.is_none_or(|before| **id < before));
-        newest_first.take(limit).map(|(id, entry)| entry.seen(*id)).collect()
+        let wanted = newest_first.filter(|(_, entry)| is_wanted(&entry.about));
+        wanted.take(limit).map(|(id, entry)| entry.seen(*id)).collect()
     }
 
     /// One of them.
@@ -305,8 +323,9 @@ mod tests {
     async fn work_that_panics_is_a_job_that_failed_and_makes_room() {
         let jobs = Jobs::<Walks>::new(JobLimits { running_max: 1, ..JobLimits::default() });
         for _ in 0..2 {
-            let begun =
-                jobs.begin("the dog".into(), "somebody", |_| async { panic!("there is none") }).expect("has room");
+            let begun = jobs
+                .begin(("somebody", None), "the dog".into(), |_| async { panic!("there is none") })
+                .expect("has room");
             assert!(jobs.ended(Duration::from_secs(60)).await);
             let seen = jobs.get(begun.id).expect("is remembered");
             let error = seen.error.expect("an error");

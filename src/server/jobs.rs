@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
@@ -16,8 +16,17 @@ pub(super) const REQUEST_BYTES_MAX: usize = 256 << 10;
 const PAGE_COUNT: usize = 100;
 /// Most jobs on a page.
 const PAGE_COUNT_MAX: usize = 1_000;
+/// The header of a request that may be repeated.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Takes a request as it must be; the error names the field that is not. A field that is left out must be no error of the type's.
+/// The key by which a repeated request is known.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<Uuid>> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = key.to_str().ok().and_then(|key| Uuid::parse_str(key).ok());
+    key.map(Some).ok_or_else(|| Error::bad_request("the Idempotency-Key must be a UUID"))
+}
+
+/// Takes a request as it must be; the error names the field that is not.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let whole = match serde_json::from_slice::<T>(bytes) {
         Ok(request) => return Ok(request),
@@ -25,15 +34,17 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     };
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(bytes) else { return Err(whole) };
     // one field at a time, and of a list one item at a time, since the parser does not tell which it was
-    let alone = |name: &str, value: Value| {
-        serde_json::from_value::<T>(Value::Object([(name.to_owned(), value)].into_iter().collect()))
+    let of = |fields: Map<String, Value>| serde_json::from_value::<T>(Value::Object(fields)).map_err(|e| e.to_string());
+    // that a field is not there is no fault of another
+    let lacks = of(Map::new()).err();
+    let wrong = |name: &str, value: Value| {
+        of(Map::from_iter([(name.to_owned(), value)])).err().filter(|error| Some(error) != lacks.as_ref())
     };
     for (name, value) in fields {
-        let Err(error) = alone(&name, value.clone()) else { continue };
-        let items = value.as_array().into_iter().flatten().enumerate();
-        let mut wrong =
-            items.filter_map(|(at, item)| Some((at, alone(&name, Value::Array(vec![item.clone()])).err()?)));
-        let message = match wrong.next() {
+        let Some(error) = wrong(&name, value.clone()) else { continue };
+        let mut items = value.as_array().into_iter().flatten().enumerate();
+        let item = items.find_map(|(at, item)| Some((at, wrong(&name, Value::Array(vec![item.clone()]))?)));
+        let message = match item {
             Some((at, error)) => format!("field {name}[{at}]: {error}"),
             None => format!("field {name}: {error}"),
         };
@@ -48,10 +59,14 @@ pub(super) fn location(path: &str, id: Uuid) -> Result<HeaderMap> {
     Ok(HeaderMap::from_iter([(header::LOCATION, location)]))
 }
 
-/// The page that a query asks for, newest first, and the token of the next one.
-pub(super) fn page<W: Work>(jobs: &Jobs<W>, query: Option<&str>) -> Result<(Vec<Job<W>>, Option<String>)> {
+/// The page that a query asks for of those that the caller may see, newest first, and the token of the next one.
+pub(super) fn page<W: Work>(
+    jobs: &Jobs<W>,
+    query: Option<&str>,
+    may_see: impl Fn(&W::About) -> bool,
+) -> Result<(Vec<Job<W>>, Option<String>)> {
     let (limit, before) = wanted(query)?;
-    let mut found = jobs.list(before, limit + 1);
+    let mut found = jobs.list(before, limit + 1, may_see);
     let more = found.len() > limit;
     found.truncate(limit);
     let next_page_token = found.last().filter(|_| more).map(|last| last.id.to_string());
@@ -91,7 +106,8 @@ pub(super) async fn cancel<W: Work>(jobs: &Jobs<W>, id: &str) -> Result<Job<W>> 
     found.ok_or_else(|| unknown(jobs))
 }
 
-fn unknown<W: Work>(jobs: &Jobs<W>) -> Error {
+/// What is said of an id that leads to none.
+pub(super) fn unknown<W: Work>(jobs: &Jobs<W>) -> Error {
     let (noun, hours) = (W::NOUN, jobs.finished_kept().as_secs() / 3600);
     let message = format!(
         "there is no {noun} of this id; those that ended are forgotten after {hours} hours, and all of them when the server ends"

@@ -119,7 +119,7 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Json<RelocationList>, Refusal> {
     caller.must_be_operator()?;
-    let (found, next_page_token) = jobs::page(&server.relocations.jobs, uri.query())?;
+    let (found, next_page_token) = jobs::page(&server.relocations.jobs, uri.query(), |_| true)?;
     Ok(Json(RelocationList { relocations: found.into_iter().map(status).collect(), next_page_token }))
 }
 
