@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -10,11 +10,9 @@ use serde_json::json;
 use super::{EXIT_CODES, Failure, start};
 use crate::config::{self, Config};
 use crate::error::{Error, Kind};
-use crate::model::{CatalogName, Ident, Namespace};
-use crate::replica::{Action, Recheck, Replica, State, TableStatus, Version};
-
-/// How often a sync that waits looks again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::jobs;
+use crate::model::{CatalogName, Ident};
+use crate::replica::{Action, Recheck, Replica, State, SyncProgress, TableStatus, Version};
 
 /// The examples of `--help` for a command.
 pub(super) fn help(command: &str) -> String {
@@ -70,7 +68,7 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
         let message = "the configuration has no such replica: write a section \"replica\" in a catalog";
         return Err(Failure::Usage(format!("{}: {message}", file.display())));
     }
-    let tables = options.tables.iter().map(|text| ident(text)).collect::<Result<Vec<_>, _>>()?;
+    let tables = options.tables.iter().map(|text| Ident::from_dotted(text)).collect::<Result<Vec<_>, _>>()?;
     if what == What::Undrop && tables.is_empty() {
         return Err(Failure::Usage("name the tables that are to be kept".to_owned()));
     }
@@ -79,7 +77,10 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
     for (name, replica) in replicas {
         let looked = match what {
             What::Undrop => undrop(&replica, &tables).await,
-            What::Sync => sync(&replica, &tables, recheck, options.wait.unwrap_or_default()).await,
+            What::Sync => {
+                let wait = options.wait.unwrap_or_default();
+                jobs::sync(&replica, &tables, recheck, wait, &SyncProgress::default()).await
+            }
             What::Plan | What::Status => replica.plan(&tables, recheck).await,
         };
         let looked = looked.map_err(|e| e.context(format!("catalog {name}")))?;
@@ -92,38 +93,11 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
     if is_well { Ok(()) } else { Err(Failure::Told) }
 }
 
-/// Looks until all tables are level or the time is over.
-async fn sync(
-    replica: &Replica,
-    tables: &[Ident],
-    recheck: Recheck,
-    wait: Duration,
-) -> Result<Vec<TableStatus>, Error> {
-    let began = Instant::now();
-    loop {
-        let statuses = replica.sync(tables, recheck).await?;
-        if statuses.iter().all(TableStatus::is_level) || began.elapsed() >= wait {
-            return Ok(statuses);
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
 async fn undrop(replica: &Replica, tables: &[Ident]) -> Result<Vec<TableStatus>, Error> {
     for table in tables {
         replica.undrop(table).await?;
     }
     replica.sync(tables, Recheck::Never).await
-}
-
-fn ident(text: &str) -> Result<Ident, Error> {
-    let levels: Vec<String> = text.split('.').map(str::to_owned).collect();
-    match levels.split_last() {
-        Some((name, namespace)) if !namespace.is_empty() => {
-            Ident::new(Namespace::new(namespace.to_vec())?, name.clone())
-        }
-        _ => Err(Error::bad_request(format!("{text:?} is no table's name: write namespace.table"))),
-    }
 }
 
 fn print(rows: &[(CatalogName, TableStatus)], what: What, as_json: bool) -> Result<(), Error> {

@@ -3,7 +3,11 @@
 mod purge;
 mod relocation;
 mod relocation_jobs;
+mod store;
+mod sync;
 
 pub use purge::PurgeWorker;
 pub use relocation::{PrefixPair, RelocationRequest, Relocations};
-pub use relocation_jobs::{Relocation, RelocationJobs, RelocationLimits, RelocationState};
+pub use relocation_jobs::{Relocation, RelocationJobs, RelocationLimits};
+pub use store::{Job, JobLimits, JobState, Jobs, Work};
+pub use sync::{Sync, SyncJobs, SyncReport, SyncRequest, Syncs, sync};

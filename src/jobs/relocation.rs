@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::error::{Error, Kind, Result};
 use crate::format::location::{LocationMap, Uncovered};
 use crate::format::relocate::Selection;
-use crate::model::{CatalogName, Ident, Namespace, Operation, Principal};
+use crate::model::{CatalogName, Ident, Operation, Principal};
 use crate::storage::{Location, Storage};
 use crate::table::relocate::{self, LiveFile, Options, Progress, ReadFrom, Report};
 use crate::upstream::{Catalog, Request, Target};
@@ -217,15 +217,10 @@ impl Relocations {
 
     /// The catalog and object of `catalog.namespace.table`.
     fn object(&self, text: &str) -> Result<(CatalogName, Ident)> {
-        let parts: Vec<&str> = text.split('.').collect();
-        let [catalog, namespace @ .., name] = parts.as_slice() else { return Err(no_name(text)) };
-        if namespace.is_empty() || parts.iter().any(|part| part.is_empty()) {
-            return Err(no_name(text));
-        }
-        let found = self.catalogs.keys().find(|known| known.as_str() == *catalog);
-        let catalog = found.ok_or_else(|| no_catalog(catalog, &self.catalogs))?.clone();
-        let namespace = Namespace::new(namespace.iter().map(|level| (*level).to_owned()).collect())?;
-        Ok((catalog, Ident::new(namespace, (*name).to_owned())?))
+        let (catalog, rest) = text.split_once('.').ok_or_else(|| no_name(text))?;
+        let ident = Ident::from_dotted(rest).map_err(|_| no_name(text))?;
+        let found = self.catalogs.keys().find(|known| known.as_str() == catalog);
+        Ok((found.ok_or_else(|| no_catalog(catalog, &self.catalogs))?.clone(), ident))
     }
 }
 

@@ -112,6 +112,15 @@ impl Ident {
         check_name("name", &name)?;
         Ok(Ident { namespace, name })
     }
+
+    /// Takes `namespace.name` as people write it. Levels and names that hold a dot cannot be written so.
+    pub fn from_dotted(text: &str) -> Result<Self> {
+        let parts = text.rsplit_once('.').filter(|_| text.split('.').all(|part| !part.is_empty()));
+        let Some((namespace, name)) = parts else {
+            return Err(Error::bad_request(format!("{text:?} is no table's name: write namespace.table")));
+        };
+        Self::new(Namespace::new(namespace.split('.').map(str::to_owned).collect())?, name)
+    }
 }
 
 impl fmt::Display for Ident {
@@ -139,6 +148,15 @@ mod tests {
         let namespace = Namespace::new(vec!["a.b".into(), "ü🛟".into(), "c d".into()]).expect("valid");
         assert_eq!(Namespace::from_joined(&namespace.joined()).expect("valid"), namespace);
         assert_eq!(namespace.parent().expect("has one").levels(), ["a.b", "ü🛟"]);
+    }
+
+    #[test]
+    fn a_name_as_people_write_it_has_a_namespace_and_no_empty_part() {
+        let ident = Ident::from_dotted("a.b.c").expect("valid");
+        assert_eq!((ident.namespace.levels(), ident.name.as_str()), (&["a".to_owned(), "b".to_owned()][..], "c"));
+        for wrong in ["", "c", ".c", "a.", "a..c", ".", "a\0.c"] {
+            assert!(Ident::from_dotted(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

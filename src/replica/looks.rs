@@ -4,11 +4,12 @@
 //! for goes on.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::timeout;
 
@@ -16,6 +17,7 @@ use super::advance::Advance;
 use super::discover::Folder;
 use super::group::{self, Member};
 use super::memory::Memory;
+use super::progress::SyncProgress;
 use super::recheck::Recheck;
 use super::status::{Action, State, TableStatus};
 use super::tables::{Case, Done, Groups};
@@ -142,7 +144,7 @@ impl Replica {
         let looks = tokio::spawn(async move {
             stream::iter(new)
                 .for_each_concurrent(TABLES_AT_ONCE, |table| {
-                    shared.clone().look(table, Duration::MAX, Recheck::WhenDue)
+                    shared.clone().look(table, Duration::MAX, Recheck::WhenDue).map(drop)
                 })
                 .await;
         });
@@ -151,11 +153,26 @@ impl Replica {
 
     /// Looks at these tables, or at all, now. Fails when the storage cannot be looked through.
     pub async fn sync(&self, wanted: &[Ident], recheck: Recheck) -> Result<Vec<TableStatus>> {
+        self.sync_watched(wanted, recheck, &SyncProgress::default()).await
+    }
+
+    /// The same, and `progress` tells how far it has come. Once that is stopped no other look begins.
+    pub async fn sync_watched(
+        &self,
+        wanted: &[Ident],
+        recheck: Recheck,
+        progress: &SyncProgress,
+    ) -> Result<Vec<TableStatus>> {
         let (tables, shared) = (self.wanted(wanted).await?, &self.0);
+        progress.begin(tables.len());
         // collected, so that the compiler sees that the whole may move between threads
         let looks: Vec<_> =
             tables.iter().map(|table| shared.clone().look(table.clone(), Duration::ZERO, recheck)).collect();
-        stream::iter(looks).buffer_unordered(TABLES_AT_ONCE).collect::<Vec<()>>().await;
+        let looks = stream::iter(looks).take_while(|_| ready(!progress.is_stopped()));
+        let mut looks = looks.buffer_unordered(TABLES_AT_ONCE);
+        while let Some(published) = looks.next().await {
+            progress.looked(published);
+        }
         self.measure();
         Ok(tables.iter().filter_map(|table| self.0.status(table)).collect())
     }
@@ -250,11 +267,11 @@ impl Shared {
         table.last().as_ref().map(|(_, status)| status.clone())
     }
 
-    /// Looks at a table, unless that was done not long ago.
-    async fn look(self: Arc<Self>, table: Arc<Table>, max_staleness: Duration, recheck: Recheck) {
+    /// Looks at a table, unless that was done not long ago. How many tables have something new published by it.
+    async fn look(self: Arc<Self>, table: Arc<Table>, max_staleness: Duration, recheck: Recheck) -> usize {
         let members = self.group(&table);
         let turn = members[0].turn.clone().lock_owned().await;
-        self.look_in_turn(&table, (members, turn), max_staleness, recheck).await;
+        self.look_in_turn(&table, (members, turn), max_staleness, recheck).await
     }
 
     /// The tables of one moment with a table, itself among them, in the order of their names. The first one's turn stands for all.
@@ -272,9 +289,9 @@ impl Shared {
         (members, turn): (Vec<Arc<Table>>, OwnedMutexGuard<Memory>),
         max_staleness: Duration,
         recheck: Recheck,
-    ) {
+    ) -> usize {
         if table.is_fresh(max_staleness) {
-            return;
+            return 0;
         }
         let began = Instant::now();
         if members.len() == 1 && recheck == Recheck::WhenDue {
@@ -289,9 +306,11 @@ impl Shared {
             ([alone], [memory]) => vec![self.look_once(alone, memory, false, recheck).await],
             _ => self.look_together(&members, &mut turns, recheck).await,
         };
+        let published = statuses.iter().filter(|status| status.action != Action::None).count();
         for ((member, memory), status) in members.iter().zip(&mut turns).zip(statuses) {
             self.looked(member, memory, began, status);
         }
+        published
     }
 
     async fn look_together(

@@ -1,6 +1,6 @@
 //! Our own API, `/lifeboat/v1`: what runs here, and what an operator may do to it.
 //!
-//! Its description is generated from this file, `relocations` and `replicas` into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
+//! Its description is generated from this file, `relocations`, `replicas` and `syncs` into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
 //! of catalogs whose callers bring tokens of the upstream.
 
 use std::sync::Arc;
@@ -32,6 +32,10 @@ use super::service::{Entry, Server};
         super::relocations::get,
         super::relocations::cancel,
         super::replicas::list,
+        super::syncs::start,
+        super::syncs::list,
+        super::syncs::get,
+        super::syncs::cancel,
     ),
     components(schemas(ErrorModel)),
     security(("bearer" = [])),

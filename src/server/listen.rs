@@ -78,7 +78,7 @@ pub(super) async fn run(
     stopping.abort();
     let left = || limit.saturating_sub(stopped_at.get().map_or(Duration::ZERO, Instant::elapsed));
     done.map_err(|error| Error::internal("the listener failed").with_source(error))?;
-    if !server.relocations.ended(left()).await {
+    if !server.relocations.jobs.ended(left()).await {
         tracing::error!("stopped while a relocation was being registered; whether it landed is unknown");
     }
     if !server.writes.finished(left()).await {

@@ -11,12 +11,14 @@ mod connection;
 mod errors;
 mod health;
 mod iceberg;
+mod jobs;
 mod listen;
 mod reload;
 mod relocations;
 mod replicas;
 mod service;
 mod settings;
+mod syncs;
 mod tls;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +31,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
-use crate::jobs::RelocationJobs;
+use crate::jobs::{RelocationJobs, SyncJobs};
 use crate::model::{CatalogName, Principal};
 use crate::replica::Replica;
 use crate::telemetry::Metrics;
@@ -139,6 +141,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
     };
     let certificates = settings.tls.clone().map(tls::Certificates::load).transpose()?;
     let reloader = Arc::new(reload::Reloader::new(tokens, certificates, metrics.clone()));
+    let syncs = SyncJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.replica.clone())).collect());
     let entries: HashMap<String, Arc<Entry>> =
         catalogs.into_iter().map(|(name, served)| (name.to_string(), Arc::new(Entry { name, served }))).collect();
     let server = Arc::new(Server {
@@ -152,6 +155,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         reloader,
         writes: listen::Writes::new(),
         relocations,
+        syncs,
         readiness: health::Readiness::default(),
         started: Instant::now(),
         ids: RequestIds::new(),
@@ -161,6 +165,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         .merge(admin::routes())
         .merge(relocations::routes())
         .merge(replicas::routes())
+        .merge(syncs::routes())
         .fallback(health::nothing_here);
     let router = router.method_not_allowed_fallback(health::wrong_method).with_state(server.clone());
     Ok(Arc::new(Front { server, router }))

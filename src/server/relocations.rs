@@ -4,30 +4,23 @@
 //! bounds it is the business of `jobs`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::{Path, Request, State};
 use axum::routing::{get as read, post};
 use axum::{Json, Router};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use crate::error::{Error, Kind, Result};
-use crate::jobs::{Relocation, RelocationRequest, RelocationState};
+use crate::error::Result;
+use crate::jobs::{JobState, Relocation, RelocationRequest};
 
 use super::admin::{Caller, ErrorDetail, ErrorModel};
 use super::body::Takes;
 use super::service::Server;
-use super::{Refusal, errors};
-
-/// Largest request for a relocation.
-const REQUEST_BYTES_MAX: usize = 256 << 10;
-/// Relocations on a page unless the caller says otherwise.
-const PAGE_COUNT: usize = 100;
-/// Most relocations on a page.
-const PAGE_COUNT_MAX: usize = 1_000;
+use super::{Refusal, errors, jobs};
 
 /// Where they are.
 const PATH: &str = "/lifeboat/v1/relocations";
@@ -42,7 +35,7 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 pub(super) struct RelocationStatus {
     id: String,
     #[schema(value_type = String, example = "running")]
-    state: RelocationState,
+    state: JobState,
     /// What is relocated, as it was asked for.
     source: String,
     /// Who asked.
@@ -104,13 +97,10 @@ pub(super) async fn start(
 ) -> Result<(StatusCode, HeaderMap, Json<RelocationStatus>), Refusal> {
     caller.must_be_operator()?;
     let (head, body) = request.into_parts();
-    let (bytes, _reserved) = server.budget.read_at_most(REQUEST_BYTES_MAX, &head.headers, body, Takes::Json).await?;
-    let request = parse(&bytes)?;
-    let begun = server.relocations.start(request, caller.0.name())?;
-    let mut headers = HeaderMap::new();
-    let location = HeaderValue::from_str(&format!("{PATH}/{}", begun.id));
-    headers.insert(header::LOCATION, location.map_err(|e| Error::internal(e.to_string()))?);
-    Ok((StatusCode::ACCEPTED, headers, Json(status(begun))))
+    let (bytes, _reserved) =
+        server.budget.read_at_most(jobs::REQUEST_BYTES_MAX, &head.headers, body, Takes::Json).await?;
+    let begun = server.relocations.start(jobs::parse(&bytes)?, caller.0.name())?;
+    Ok((StatusCode::ACCEPTED, jobs::location(PATH, begun.id)?, Json(status(begun))))
 }
 
 /// The relocations that run and those that ended not long ago, newest first.
@@ -129,11 +119,7 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Json<RelocationList>, Refusal> {
     caller.must_be_operator()?;
-    let (limit, before) = page(uri.query())?;
-    let mut found = server.relocations.list(before, limit + 1);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next_page_token = found.last().filter(|_| more).map(|last| last.id.to_string());
+    let (found, next_page_token) = jobs::page(&server.relocations.jobs, uri.query(), |_| true)?;
     Ok(Json(RelocationList { relocations: found.into_iter().map(status).collect(), next_page_token }))
 }
 
@@ -150,8 +136,7 @@ pub(super) async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<RelocationStatus>, Refusal> {
     caller.must_be_operator()?;
-    let found = Uuid::parse_str(&id).ok().and_then(|id| server.relocations.get(id));
-    Ok(Json(status(found.ok_or_else(|| unknown(&server))?)))
+    Ok(Json(status(jobs::get(&server.relocations.jobs, &id)?)))
 }
 
 /// Cancels a relocation that runs, and answers when it has stopped; one that has ended stays as it is.
@@ -167,85 +152,32 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Json<RelocationStatus>, Refusal> {
     caller.must_be_operator()?;
-    let found = match Uuid::parse_str(&id) {
-        Ok(id) => server.relocations.cancel(id).await,
-        Err(_) => None,
-    };
-    Ok(Json(status(found.ok_or_else(|| unknown(&server))?)))
-}
-
-/// How many are wanted, and those before which one.
-fn page(query: Option<&str>) -> Result<(usize, Option<Uuid>)> {
-    let (mut limit, mut before) = (PAGE_COUNT, None);
-    for parameter in query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
-        match parameter.split_once('=').unwrap_or((parameter, "")) {
-            ("limit", text) => match text.parse() {
-                Ok(wanted @ 1..=PAGE_COUNT_MAX) => limit = wanted,
-                _ => return Err(Error::bad_request(format!("limit must be from 1 to {PAGE_COUNT_MAX}"))),
-            },
-            ("page-token", text) => match Uuid::parse_str(text) {
-                Ok(id) => before = Some(id),
-                Err(_) => return Err(Error::bad_request("page-token must be what the page before said")),
-            },
-            _ => return Err(Error::bad_request("there are the parameters limit and page-token")),
-        }
-    }
-    Ok((limit, before))
-}
-
-fn unknown(server: &Server) -> Error {
-    let hours = server.relocations.finished_kept().as_secs() / 3600;
-    let message = format!(
-        "there is no relocation of this id; those that ended are forgotten after {hours} hours, and all of them when the server ends"
-    );
-    Error::new(Kind::NotFound, message)
+    Ok(Json(status(jobs::cancel(&server.relocations.jobs, &id).await?)))
 }
 
 fn status(seen: Relocation) -> RelocationStatus {
     let seconds = seen.took.as_secs_f64();
-    let rate = if seconds > 0.0 { seen.bytes_done as f64 / seconds } else { 0.0 };
-    let runs = seen.state == RelocationState::Running;
+    let progress = &seen.progress;
+    let [bytes_to_do, bytes_done, files_done] =
+        [&progress.bytes_to_do, &progress.bytes_done, &progress.files_done].map(|count| count.load(Ordering::Relaxed));
+    let rate = if seconds > 0.0 { bytes_done as f64 / seconds } else { 0.0 };
+    let runs = seen.state == JobState::Running;
     let id = seen.id.to_string();
     RelocationStatus {
         state: seen.state,
-        source: seen.source,
+        source: seen.about.to_string(),
         principal: seen.principal,
         began_at_ms: seen.began_at_ms,
         seconds,
         progress: RelocationProgress {
-            bytes_to_do: seen.bytes_to_do,
-            bytes_done: seen.bytes_done,
-            files_done: seen.files_done,
+            bytes_to_do,
+            bytes_done,
+            files_done,
             bytes_per_second: rate as u64,
-            seconds_left: (runs && rate > 0.0).then(|| seen.bytes_to_do.saturating_sub(seen.bytes_done) as f64 / rate),
+            seconds_left: (runs && rate > 0.0).then(|| bytes_to_do.saturating_sub(bytes_done) as f64 / rate),
         },
         report: seen.report.and_then(|report| serde_json::to_value(&*report).ok()),
         error: seen.error.map(|error| errors::model_of_job(&error, &id)),
         id,
     }
-}
-
-/// Takes a request as it must be; the error names the field that is not.
-fn parse(bytes: &[u8]) -> Result<RelocationRequest> {
-    let whole = match serde_json::from_slice::<RelocationRequest>(bytes) {
-        Ok(request) => return Ok(request),
-        Err(error) => Error::bad_request(format!("the request is wrong: {error}")),
-    };
-    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(bytes) else { return Err(whole) };
-    // one field at a time, and of a list one item at a time, since the parser does not tell which it was
-    let alone = |name: &str, value: Value| {
-        serde_json::from_value::<RelocationRequest>(Value::Object([(name.to_owned(), value)].into_iter().collect()))
-    };
-    for (name, value) in fields {
-        let Err(error) = alone(&name, value.clone()) else { continue };
-        let items = value.as_array().into_iter().flatten().enumerate();
-        let mut wrong =
-            items.filter_map(|(at, item)| Some((at, alone(&name, Value::Array(vec![item.clone()])).err()?)));
-        let message = match wrong.next() {
-            Some((at, error)) => format!("field {name}[{at}]: {error}"),
-            None => format!("field {name}: {error}"),
-        };
-        return Err(Error::bad_request(message));
-    }
-    Err(whole)
 }

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use crate::error::{Error, Kind, Result};
-use crate::jobs::RelocationJobs;
+use crate::jobs::{RelocationJobs, SyncJobs};
 use crate::model::CatalogName;
 use crate::telemetry::{Metrics, panic_text};
 use crate::upstream::Response;
@@ -59,6 +59,7 @@ pub(super) struct Server {
     pub(super) reloader: Arc<Reloader>,
     pub(super) writes: Writes,
     pub(super) relocations: RelocationJobs,
+    pub(super) syncs: SyncJobs,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
     pub(super) readiness: Readiness,
@@ -80,10 +81,11 @@ impl Server {
         (self.catalogs.len() == 1).then(|| self.catalogs.values().next())?
     }
 
-    /// From here on the server is not ready any more, and no relocation goes on.
+    /// From here on the server is not ready any more, and no job goes on.
     pub(super) fn stopping(&self) {
         self.stops.store(true, Ordering::Relaxed);
-        self.relocations.stop();
+        self.relocations.jobs.stop();
+        self.syncs.jobs.stop();
     }
 }
 

@@ -7,3 +7,4 @@ mod groups;
 mod journal;
 mod primary;
 mod standby;
+mod syncs;

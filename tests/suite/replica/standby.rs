@@ -10,6 +10,7 @@ use lifeboat::config::{Config, Environment};
 use lifeboat::error::Result;
 use lifeboat::model::{CatalogName, Ident, Namespace, Operation, Principal};
 use lifeboat::replica::{Replica, TableStatus};
+use lifeboat::server::ServedCatalog;
 use lifeboat::upstream::{Request, Target};
 use serde_json::Value;
 
@@ -81,6 +82,18 @@ impl Standby {
 
     pub async fn sync(&self) -> Vec<TableStatus> {
         self.replica().sync(&[], lifeboat::replica::Recheck::WhenDue).await.expect("looked")
+    }
+
+    /// What its server serves.
+    pub fn served(&self) -> ServedCatalog {
+        let catalog = self.catalog();
+        ServedCatalog {
+            stack: catalog.stack.clone(),
+            separator: None,
+            kind: catalog.kind,
+            passthrough: false,
+            replica: catalog.replica.clone(),
+        }
     }
 
     fn catalog(&self) -> &app::AppCatalog {
