@@ -73,7 +73,7 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
         return Err(Failure::Usage("name the tables that are to be kept".to_owned()));
     }
     let recheck = if options.rebuild { Recheck::Now } else { Recheck::Never };
-    let mut rows = Vec::new();
+    let (mut rows, mut problems) = (Vec::new(), Vec::new());
     for (name, replica) in replicas {
         let looked = match what {
             What::Undrop => undrop(&replica, &tables).await,
@@ -85,12 +85,13 @@ pub(super) async fn run(options: ReplicaOptions, what: What) -> Result<(), Failu
         };
         let looked = looked.map_err(|e| e.context(format!("catalog {name}")))?;
         rows.extend(looked.into_iter().map(|status| (name.clone(), status)));
+        problems.extend(replica.problems().into_iter().map(|problem| format!("catalog {name}: {problem}")));
     }
-    print(&rows, what, options.json)?;
+    print(&rows, &problems, what, options.json)?;
     let will_do =
         |status: &TableStatus| what == What::Plan && status.action != Action::None && status.state != State::Blocked;
     let is_well = rows.iter().all(|(_, status)| status.is_level() || will_do(status));
-    if is_well { Ok(()) } else { Err(Failure::Told) }
+    if is_well && problems.is_empty() { Ok(()) } else { Err(Failure::Told) }
 }
 
 async fn undrop(replica: &Replica, tables: &[Ident]) -> Result<Vec<TableStatus>, Error> {
@@ -100,7 +101,7 @@ async fn undrop(replica: &Replica, tables: &[Ident]) -> Result<Vec<TableStatus>,
     replica.sync(tables, Recheck::Never).await
 }
 
-fn print(rows: &[(CatalogName, TableStatus)], what: What, as_json: bool) -> Result<(), Error> {
+fn print(rows: &[(CatalogName, TableStatus)], problems: &[String], what: What, as_json: bool) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     let text = if as_json {
         let rows = rows.iter().map(|(catalog, status)| {
@@ -108,9 +109,10 @@ fn print(rows: &[(CatalogName, TableStatus)], what: What, as_json: bool) -> Resu
             row["catalog"] = json!(catalog);
             row
         });
-        format!("{:#}\n", json!({ "tables": rows.collect::<Vec<_>>() }))
+        format!("{:#}\n", json!({ "tables": rows.collect::<Vec<_>>(), "problems": problems }))
     } else {
-        table(rows, what)
+        let problems: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        format!("{}{problems}", table(rows, what))
     };
     out.write_all(text.as_bytes()).map_err(|e| Error::new(Kind::Internal, e.to_string()))
 }

@@ -71,6 +71,8 @@ pub struct SyncReport {
     level_count: usize,
     /// How they stand: first those that are not level, then those of which something was published; 1,000 at most.
     tables: Vec<TableStatus>,
+    /// What is wrong with more than a table.
+    pub problems: Vec<String>,
 }
 
 /// The syncs of a server.
@@ -118,7 +120,10 @@ async fn run(replica: Replica, request: SyncRequest, begun: Begun<Syncs>) -> Out
     let recheck = if request.rebuild { Recheck::Now } else { Recheck::WhenDue };
     let (wait, watched) = (Duration::from_secs(request.wait_seconds), progress.clone());
     // a task of its own, so that looks go on to their end when nobody waits for them any more
-    let looks = async move { sync(&replica, &request.tables, recheck, wait, &watched).await };
+    let looks = async move {
+        let statuses = sync(&replica, &request.tables, recheck, wait, &watched).await?;
+        Ok::<_, Error>((statuses, replica.problems()))
+    };
     let looked = tokio::select! {
         biased;
         _ = cancelled => {
@@ -128,8 +133,8 @@ async fn run(replica: Replica, request: SyncRequest, begun: Begun<Syncs>) -> Out
         looked = tokio::spawn(looks) => looked,
     };
     match looked {
-        Ok(Ok(statuses)) => {
-            let report = SyncReport::new(statuses);
+        Ok(Ok((statuses, problems))) => {
+            let report = SyncReport { problems, ..SyncReport::new(statuses) };
             let SyncReport { tables_count, level_count, .. } = report;
             if let Some(error) = report.error() {
                 return Outcome::Failed(Some(Arc::new(report)), Arc::new(error));
@@ -167,14 +172,15 @@ impl SyncReport {
         let (tables_count, level_count) = (tables.len(), tables.iter().filter(|table| table.is_level()).count());
         tables.sort_by_key(|table| (table.is_level(), table.action == Action::None));
         tables.truncate(REPORTED_MAX);
-        SyncReport { tables_count, level_count, tables }
+        SyncReport { tables_count, level_count, tables, problems: Vec::new() }
     }
 
     /// What stayed behind, if anything did.
     fn error(&self) -> Option<Error> {
         let behind = self.tables_count - self.level_count;
         if behind == 0 {
-            return None;
+            let problem = self.problems.first()?;
+            return Some(Error::new(Kind::Unprocessable, format!("all tables are level, but {problem}")));
         }
         let example = |table: &TableStatus| {
             let state = format!("{} is {}", table.table, table.state.word());

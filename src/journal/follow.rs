@@ -14,6 +14,8 @@ use crate::model::{Entry, Said};
 const NAMES_MAX: usize = 1_000;
 /// Entries that are read at once.
 const READS_AT_ONCE: usize = 16;
+/// Messages of bad entries that are kept.
+const BAD_MAX: usize = 100;
 /// Entries beyond one that is missing, which are kept until it comes.
 const AHEAD_MAX: usize = 10_000;
 
@@ -138,6 +140,9 @@ impl Follower {
                 return;
             }
             let message = damaged.get(&next).cloned();
+            if self.bad.len() >= BAD_MAX {
+                self.bad.remove(0);
+            }
             self.bad.push(message.unwrap_or_else(|| format!("journal entry {next} has not arrived")));
             self.said.number = next;
         }

@@ -55,6 +55,7 @@ pub(super) struct Shared {
     pub(super) said: Mutex<Arc<Said>>,
     /// What is done already of what the journal says of namespaces and of names that are gone.
     pub(super) done: Mutex<Done>,
+    pub(super) problems: Mutex<Vec<String>>,
     pub(super) groups: Mutex<Groups>,
 }
 
@@ -105,6 +106,7 @@ impl Replica {
             watched: AtomicUsize::new(0),
             said: Mutex::default(),
             done: Mutex::default(),
+            problems: Mutex::default(),
             groups: Mutex::default(),
         }))
     }
@@ -202,6 +204,11 @@ impl Replica {
         self.0.clone().discover(turn, Duration::ZERO).await?;
         self.0.done().gone.remove(ident);
         self.0.names().undrop(ident, &self.0.said()).await
+    }
+
+    /// What is wrong with more than a table: a place that holds none or cannot be looked at, a damaged entry of the journal, a primary that cannot be asked.
+    pub fn problems(&self) -> Vec<String> {
+        self.0.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How all tables stand as of their last looks.

@@ -86,6 +86,9 @@ impl Shared {
             None => None,
         };
         let is_told = said.is_some();
+        if let (Some(_), Some(teller)) = (&said, &self.teller) {
+            self.tell_problems(teller.lock().await.problems());
+        }
         let found = match said {
             Some(said) => self.told(said).await?,
             None => self.found().await?,
@@ -108,11 +111,33 @@ impl Shared {
         Ok(())
     }
 
+    /// What is wrong with more than a table, each said once in the log.
+    fn tell_problems(&self, problems: Vec<String>) {
+        let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+            tracing::warn!(catalog.name = %self.settings.catalog, problem, "replicated storage is not as it should be");
+        }
+        *known = problems;
+    }
+
     /// The tables whose folders are in the replicated storage.
     async fn found(&self) -> Result<BTreeMap<Ident, (Folder, Case)>> {
         let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
         let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
-        let found = discover::folders(&self.storage, &roots, &self.settings.layout, &known).await?;
+        let mut found = Vec::new();
+        let mut problems = Vec::new();
+        for root in &roots {
+            match discover::folders(&self.storage, std::slice::from_ref(root), &self.settings.layout, &known).await {
+                Ok(folders) if folders.is_empty() => problems.push(format!(
+                    "{root} holds no table: is it mounted, has anything arrived, and is it the right place in the replica's map?"
+                )),
+                Ok(folders) => found.extend(folders),
+                // the tables of other places go on
+                Err(error) if roots.len() > 1 => problems.push(error.told()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.tell_problems(problems);
         let mut named: BTreeMap<Ident, (Folder, Case)> = BTreeMap::new();
         for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
             match named.get_mut(&folder.ident) {

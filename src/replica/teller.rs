@@ -27,12 +27,21 @@ pub(super) struct Primary {
     asked_at: Option<Instant>,
     /// It was reached once, at least.
     has_told: bool,
+    /// Why it was not reached the last time.
+    problem: Option<String>,
 }
 
 impl Teller {
     /// That is the primary's catalog.
     pub(super) fn primary(asking: Asking, interval: Duration) -> Teller {
-        Teller::Primary(Box::new(Primary { asking, interval, said: Arc::default(), asked_at: None, has_told: false }))
+        Teller::Primary(Box::new(Primary {
+            asking,
+            interval,
+            said: Arc::default(),
+            asked_at: None,
+            has_told: false,
+            problem: None,
+        }))
     }
 
     /// All that is told. `None` from a catalog that was never reached.
@@ -40,6 +49,14 @@ impl Teller {
         match self {
             Teller::Journal(follower) => follower.look().await.map(Some),
             Teller::Primary(primary) => Ok(primary.look().await),
+        }
+    }
+
+    /// What is wrong with what tells.
+    pub(super) fn problems(&self) -> Vec<String> {
+        match self {
+            Teller::Journal(follower) => follower.bad().to_vec(),
+            Teller::Primary(primary) => primary.problem.iter().cloned().collect(),
         }
     }
 
@@ -58,7 +75,7 @@ impl Primary {
             self.asked_at = Some(Instant::now());
             match self.asking.differences(&self.said).await {
                 Ok(Differences { committed, others }) => {
-                    self.has_told = true;
+                    (self.has_told, self.problem) = (true, None);
                     self.take(committed.into_iter().map(event).chain(others).collect());
                 }
                 Err(error) => {

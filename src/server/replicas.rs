@@ -25,6 +25,8 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 pub(super) struct ReplicaStatus {
     /// The catalog in which its tables are published.
     catalog: String,
+    /// What is wrong with more than a table.
+    problems: Vec<String>,
     /// Its tables as of their last looks, by name.
     tables: Vec<TableStatus>,
 }
@@ -49,8 +51,9 @@ pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> R
     }
     readable.sort_by(|a, b| a.name.cmp(&b.name));
     let replicas = readable.into_iter().filter_map(|entry| {
-        let tables = entry.served.replica.as_ref()?.statuses();
-        Some(ReplicaStatus { catalog: entry.name.to_string(), tables })
+        let replica = entry.served.replica.as_ref()?;
+        let (problems, tables) = (replica.problems(), replica.statuses());
+        Some(ReplicaStatus { catalog: entry.name.to_string(), problems, tables })
     });
     Ok(Json(ReplicaList { replicas: replicas.collect() }))
 }

@@ -189,6 +189,21 @@ fn path(key: &str) -> Result<Path> {
     Ok(path)
 }
 
+const REFUSED: &str = "the store refused us; check the keys and rights under storage in the config";
+
+/// Of a listing the library tells only in words that it was refused.
+fn is_refusal(e: &object_store::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(e);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if ["401 Unauthorized", "403 Forbidden"].iter().any(|status| text.contains(status)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn failure(e: object_store::Error) -> Error {
     let (kind, message) = match &e {
         object_store::Error::NotFound { .. } => (Kind::NotFound, "file does not exist"),
@@ -196,8 +211,9 @@ fn failure(e: object_store::Error) -> Error {
             (Kind::AlreadyExists, "the file is there already")
         }
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            (Kind::Internal, "the store refused us; check the keys and rights under storage in the config")
+            (Kind::Internal, REFUSED)
         }
+        e if is_refusal(e) => (Kind::Internal, REFUSED),
         _ => (Kind::Internal, "the store did not answer as it should"),
     };
     Error::new(kind, message).with_source(e)

@@ -11,6 +11,7 @@ use lifeboat::upstream::Target;
 
 use super::primary::{Primary, Replicator, files};
 use super::standby::{Standby, ident};
+use crate::relocation::PROD;
 
 /// Believes at once what has arrived.
 const TRUSTING: &str = "      confirm: trust-newest\n      settle: 0s\n      max-staleness: 0s\n      wait: 60s\n";
@@ -213,4 +214,43 @@ async fn a_table_that_is_held_stays_where_it_is_and_its_layout_may_be_any() {
         let reason = of(&statuses, name).reason.clone().unwrap_or_default();
         assert!(reason.contains("paused or pinned"), "{name}: {reason}");
     }
+}
+
+/// One place of the map holds nothing, another cannot be reached with these keys; the tables of the third go on, and both are told.
+#[tokio::test]
+async fn a_place_that_is_not_there_is_told_and_the_others_go_on() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path().display().to_string();
+    let pairs = format!(
+        "        - {{ from: \"{PROD}\", to: \"{at}/dr\" }}\n        - {{ from: s3://a, to: \"{at}/nothing\" }}\n        - {{ from: s3://b, to: s3://locked/b }}\n"
+    );
+    let store = crate::server::fake::refusing_store().await;
+    let lines = format!(
+        "{TRUSTING}storage:\n  - prefix: s3://locked\n    endpoint: {store}\n    region: x\n    access-key-id: wrong\n    secret-access-key: secret-of-mine\n    path-style: true\n"
+    );
+    let standby = Standby::with(folder, &lines, &pairs).await;
+    let primary = table("sales/orders");
+    arrive(&standby, &primary);
+    let statuses = standby.sync().await;
+    assert_eq!(of(&statuses, "sales.orders").state, State::Level);
+    let problems = standby.replica().problems();
+    let says = |text: &str| problems.iter().any(|problem| problem.contains(text));
+    assert!(says("nothing holds no table: is it mounted"), "{problems:?}");
+    assert!(says("check the keys and rights under storage"), "{problems:?}");
+    assert!(!says("secret-of-mine"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn an_encrypted_table_is_blocked() {
+    let standby = Standby::start(TRUSTING).await;
+    let mut primary = Primary::new("sales/orders", 7);
+    primary.append();
+    primary.lake.metadata["snapshots"][0]["key-id"] = "k1".into();
+    primary.append_at(5);
+    arrive(&standby, &primary);
+    let statuses = standby.sync().await;
+    let status = of(&statuses, "sales.orders");
+    assert_eq!(status.state, State::Blocked, "{status:?}");
+    assert!(status.reason.as_deref().is_some_and(|reason| reason.contains("key-id")), "{status:?}");
 }

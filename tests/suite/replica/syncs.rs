@@ -85,7 +85,8 @@ async fn what_has_arrived_is_published_and_reported() {
     let standby = Standby::start(TRUSTING).await;
     let server = serve(&standby, settings()).await;
     let status = end_of(&server, &begin(&server, &json!({"catalog": "dr"})).await).await;
-    assert_eq!((&status["state"], &status["report"]["tables-count"]), (&json!("done"), &json!(0)), "{status}");
+    assert_eq!((&status["state"], &status["report"]["tables-count"]), (&json!("failed"), &json!(0)), "{status}");
+    assert!(status["error"]["message"].as_str().is_some_and(|text| text.contains("is it mounted")), "{status}");
     for folder in ["sales/a", "sales/b", "sales/c"] {
         arrive(&standby, folder);
     }

@@ -200,6 +200,20 @@ pub async fn start_served(served: Served, settings: ServerSettings) -> Running {
 }
 
 /// A token whose secret is its name, twice.
+/// Where a store answers that refuses everything; its address.
+pub async fn refusing_store() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 8192]).await;
+            let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    format!("http://{address}")
+}
+
 pub fn token(name: &str, catalog: &str, role: Role) -> TokenRule {
     TokenRule::new(name, &secret(name), BTreeMap::from([(catalog.to_owned(), role)])).expect("valid")
 }
