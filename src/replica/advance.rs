@@ -171,7 +171,10 @@ impl Advance<'_> {
                     status.reason = refused.map(|error: Error| error.told());
                     return Ok(choices.may_rest_with(Some(choice)));
                 }
-                Ok(Tried::Lacks(missing)) if choices.is_newest(choice) => status.missing = missing,
+                // of one that is broken it is told what is gone
+                Ok(Tried::Lacks(missing)) if choices.is_newest(choice) && status.state != State::Broken => {
+                    status.missing = missing;
+                }
                 Ok(Tried::Lacks(_)) => {}
                 // an older state may do
                 Err(error) if error.kind() == Kind::Unprocessable => drop(refused.get_or_insert(error)),

@@ -4,16 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::HeaderMap;
 use lifeboat::app::{self, App};
 use lifeboat::config::{Config, Environment};
 use lifeboat::error::Kind;
 use lifeboat::journal::{Follower, Journal};
-use lifeboat::model::{CatalogName, Namespace, Operation, Principal, Said};
+use lifeboat::model::{Namespace, Operation, Said};
 use lifeboat::replica::{Action, State};
 use lifeboat::storage::{Location, Storage};
-use lifeboat::upstream::{Request, Target};
+use lifeboat::upstream::Target;
 use serde_json::{Value, json};
 
 use super::primary::files;
@@ -44,19 +42,8 @@ impl Site {
     }
 
     async fn ask(&self, operation: Operation, target: Target, body: Value) -> Value {
-        let request = Request {
-            id: "test".into(),
-            operation,
-            catalog: CatalogName::parse("prod").expect("valid"),
-            target,
-            query: Vec::new(),
-            headers: HeaderMap::new(),
-            principal: Arc::new(Principal::local()),
-            body: Bytes::from(body.to_string()),
-        };
-        let stack = &self.app.catalogs.values().next().expect("one catalog").stack;
-        let answer = stack.call(request).await.unwrap_or_else(|e| panic!("{}: {e}", operation.name()));
-        serde_json::from_slice(&answer.body).unwrap_or_default()
+        let answer = super::standby::ask(&self.app, operation, target, &body.to_string()).await;
+        answer.unwrap_or_else(|e| panic!("{}: {e}", operation.name()))
     }
 
     async fn create(&self, name: &str) {

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use lifeboat::app::{self, App};
 use lifeboat::config::{Config, Environment};
 use lifeboat::error::Result;
-use lifeboat::model::{CatalogName, Ident, Namespace, Operation, Principal};
+use lifeboat::model::{Ident, Namespace, Operation, Principal};
 use lifeboat::replica::{Replica, TableStatus};
 use lifeboat::server::ServedCatalog;
 use lifeboat::upstream::{Request, Target};
@@ -102,18 +102,7 @@ impl Standby {
 
     /// Asks as a client does.
     pub async fn ask(&self, operation: Operation, target: Target, body: &str) -> Result<Value> {
-        let request = Request {
-            id: "test".into(),
-            operation,
-            catalog: CatalogName::parse("dr").expect("valid"),
-            target,
-            query: Vec::new(),
-            headers: HeaderMap::new(),
-            principal: Arc::new(Principal::local()),
-            body: Bytes::from(body.to_owned()),
-        };
-        let answer = self.catalog().stack.call(request).await?;
-        Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
+        ask(&self.app, operation, target, body).await
     }
 
     /// The table in a folder, which is served.
@@ -124,6 +113,23 @@ impl Standby {
     pub async fn load(&self, table: &Ident) -> Result<Value> {
         self.ask(Operation::LoadTable, Target::Object(table.clone()), "").await
     }
+}
+
+/// Asks the first catalog of a site as a client does.
+pub async fn ask(app: &App, operation: Operation, target: Target, body: &str) -> Result<Value> {
+    let (name, catalog) = app.catalogs.iter().next().expect("one catalog");
+    let request = Request {
+        id: "test".into(),
+        operation,
+        catalog: name.clone(),
+        target,
+        query: Vec::new(),
+        headers: HeaderMap::new(),
+        principal: Arc::new(Principal::local()),
+        body: Bytes::from(body.to_owned()),
+    };
+    let answer = catalog.stack.call(request).await?;
+    Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
 }
 
 /// A configuration whose files arrive in `dr` of the folder.
