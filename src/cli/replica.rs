@@ -133,7 +133,7 @@ fn table(rows: &[(CatalogName, TableStatus)], what: What) -> String {
             does,
             version(status.published.as_ref()),
             version(status.newest.as_ref()),
-            format!("{:.1} s", status.lag_ms as f64 / 1000.0),
+            format!("{:.1} s, {} commits", status.lag_ms as f64 / 1000.0, status.lag_commits),
             status.missing.count.to_string(),
             status.reason.clone().or_else(|| status.missing.examples.first().cloned()).unwrap_or_default(),
         ]);

@@ -100,6 +100,7 @@ impl Advance<'_> {
         status.left_out.clone_from(&published.left_out);
         let newest = status.newest.get_or_insert_with(|| published.version.clone());
         status.lag_ms = (newest.updated_ms - published.version.updated_ms).max(0);
+        status.lag_commits = newest.version.saturating_sub(published.version.version);
     }
 
     /// What is lost of a table's history is said where it is lost.

@@ -118,6 +118,8 @@ pub struct TableStatus {
     pub is_confirmed: bool,
     /// How long what is published was made before the newest.
     pub lag_ms: i64,
+    /// How many commits what is published is behind the newest.
+    pub lag_commits: u64,
     /// What the newest lacks.
     pub missing: Examples,
     /// Snapshots that are left out of what is published, since they lack files.
@@ -159,6 +161,7 @@ impl TableStatus {
             newest: None,
             is_confirmed: true,
             lag_ms: 0,
+            lag_commits: 0,
             missing: Examples::default(),
             left_out: Vec::new(),
             history_lost: None,
