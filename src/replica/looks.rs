@@ -33,6 +33,8 @@ use crate::upstream::asking::Asking;
 /// Tables that are looked at at once.
 const TABLES_AT_ONCE: usize = 32;
 
+/// Looks of others that one waits for.
+const JOINED_MAX: usize = 8;
 /// Files whose names are remembered to see what goes, of all tables together: 8 bytes each. Tables that come after have deletions found by rechecks only.
 const WATCHED_MAX: usize = 16_000_000;
 
@@ -378,17 +380,25 @@ impl Shared {
 
     /// A look that is waited for only so long; it goes on all the same.
     async fn look_within(self: &Arc<Self>, table: &Arc<Table>, wait_max: Duration) {
-        let members = self.group(table);
-        let leader = members[0].clone();
-        match leader.turn.clone().try_lock_owned() {
-            Ok(turn) => {
-                let (shared, table, max_staleness) = (self.clone(), table.clone(), self.settings.max_staleness);
-                let look = async move {
-                    shared.look_in_turn(&table, (members, turn), max_staleness, Recheck::WhenDue).await;
-                };
-                let _ = timeout(wait_max, tokio::spawn(look)).await;
+        let began = Instant::now();
+        // a look that had begun before may be older than is allowed when it ends; then one more is due
+        for _ in 0..JOINED_MAX {
+            let (members, left) = (self.group(table), wait_max.saturating_sub(began.elapsed()));
+            let leader = members[0].clone();
+            match leader.turn.clone().try_lock_owned() {
+                Ok(turn) => {
+                    let (shared, table, max_staleness) = (self.clone(), table.clone(), self.settings.max_staleness);
+                    let look = async move {
+                        shared.look_in_turn(&table, (members, turn), max_staleness, Recheck::WhenDue).await;
+                    };
+                    let _ = timeout(left, tokio::spawn(look)).await;
+                    return;
+                }
+                Err(_) => drop(timeout(left, leader.turn.lock()).await),
             }
-            Err(_) => drop(timeout(wait_max, leader.turn.lock()).await),
+            if table.is_fresh(self.settings.max_staleness) || began.elapsed() >= wait_max {
+                return;
+            }
         }
     }
 }
