@@ -40,14 +40,14 @@ struct Record {
     metadata_location: Location,
 }
 
-/// What takes names away, and gives them back.
-pub(super) struct Names<'r> {
+/// The names at this site, as far as they are ours: taken away, changed, given back.
+pub(super) struct SiteNames<'r> {
     pub(super) storage: &'r Storage,
     pub(super) site: &'r dyn SiteCatalog,
     pub(super) settings: &'r ReplicaSettings,
 }
 
-impl Names<'_> {
+impl SiteNames<'_> {
     /// What we published under a name.
     pub(super) async fn ours(&self, ident: &Ident) -> Result<Option<Pointer>> {
         let pointer = self.site.published(ident).await?;

@@ -76,8 +76,9 @@ impl Table {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_fresh(&self, max_staleness: Duration) -> bool {
-        self.last().as_ref().is_some_and(|(at, _)| at.elapsed() < max_staleness)
+    /// Whether a look began not before this; at any time, if it is `None`.
+    fn is_fresh(&self, not_before: Option<Instant>) -> bool {
+        self.last().as_ref().is_some_and(|(at, _)| not_before.is_none_or(|not_before| *at >= not_before))
     }
 }
 
@@ -121,7 +122,7 @@ impl Replica {
             self.discover(self.0.settings.wait_max).await;
         }
         let Some(table) = self.0.table(ident) else { return Ok(()) };
-        if !table.is_fresh(self.0.settings.max_staleness) {
+        if !table.is_fresh(self.0.stale()) {
             let left = self.0.settings.wait_max.saturating_sub(began.elapsed());
             self.0.look_within(&table, left).await;
         }
@@ -148,7 +149,7 @@ impl Replica {
         let looks = tokio::spawn(async move {
             stream::iter(new)
                 .for_each_concurrent(TABLES_AT_ONCE, |table| {
-                    shared.clone().look(table, Duration::MAX, Recheck::WhenDue).map(drop)
+                    shared.clone().look(table, None, Recheck::WhenDue).map(drop)
                 })
                 .await;
         });
@@ -169,9 +170,10 @@ impl Replica {
     ) -> Result<Vec<TableStatus>> {
         let (tables, shared) = (self.wanted(wanted).await?, &self.0);
         progress.begin(tables.len());
+        // what is looked at with another table, of one moment with it, is not looked at again
+        let began = Some(Instant::now());
         // collected, so that the compiler sees that the whole may move between threads
-        let looks: Vec<_> =
-            tables.iter().map(|table| shared.clone().look(table.clone(), Duration::ZERO, recheck)).collect();
+        let looks: Vec<_> = tables.iter().map(|table| shared.clone().look(table.clone(), began, recheck)).collect();
         let looks = stream::iter(looks).take_while(|_| ready(!progress.is_stopped()));
         let mut looks = looks.buffer_unordered(TABLES_AT_ONCE);
         while let Some(published) = looks.next().await {
@@ -205,7 +207,7 @@ impl Replica {
         let turn = self.0.discovered.clone().lock_owned().await;
         self.0.clone().discover(turn, Duration::ZERO).await?;
         self.0.done().gone.remove(ident);
-        self.0.names().undrop(ident, &self.0.said()).await
+        self.0.site_names().undrop(ident, &self.0.said()).await
     }
 
     /// What is wrong with more than a table: a place that holds none or cannot be looked at, a damaged entry of the journal, a primary that cannot be asked.
@@ -277,10 +279,10 @@ impl Shared {
     }
 
     /// Looks at a table, unless that was done not long ago. How many tables have something new published by it.
-    async fn look(self: Arc<Self>, table: Arc<Table>, max_staleness: Duration, recheck: Recheck) -> usize {
+    async fn look(self: Arc<Self>, table: Arc<Table>, not_before: Option<Instant>, recheck: Recheck) -> usize {
         let members = self.group(&table);
         let turn = members[0].turn.clone().lock_owned().await;
-        self.look_in_turn(&table, (members, turn), max_staleness, recheck).await
+        self.look_in_turn(&table, (members, turn), not_before, recheck).await
     }
 
     /// The tables of one moment with a table, itself among them, in the order of their names. The first one's turn stands for all.
@@ -296,10 +298,10 @@ impl Shared {
         self: Arc<Self>,
         table: &Table,
         (members, turn): (Vec<Arc<Table>>, OwnedMutexGuard<Memory>),
-        max_staleness: Duration,
+        not_before: Option<Instant>,
         recheck: Recheck,
     ) -> usize {
-        if table.is_fresh(max_staleness) {
+        if table.is_fresh(not_before) {
             return 0;
         }
         let began = Instant::now();
@@ -364,7 +366,7 @@ impl Shared {
             Case::Here => {}
             Case::Blocked(reason) => return blocked(folder, reason.clone()),
             Case::Gone(gone) => {
-                let looked = self.names().look(&folder.ident, *gone, &said, is_plan).await;
+                let looked = self.site_names().look(&folder.ident, *gone, &said, is_plan).await;
                 return looked.map_or_else(
                     |e| blocked(folder, e.told()),
                     |status| {
@@ -378,6 +380,11 @@ impl Shared {
         Advance { storage, site, settings, folder, told, is_plan, recheck }.look(memory).await
     }
 
+    /// Looks that began before this are too old for clients.
+    fn stale(&self) -> Option<Instant> {
+        Instant::now().checked_sub(self.settings.max_staleness)
+    }
+
     /// A look that is waited for only so long; it goes on all the same.
     async fn look_within(self: &Arc<Self>, table: &Arc<Table>, wait_max: Duration) {
         let began = Instant::now();
@@ -387,16 +394,16 @@ impl Shared {
             let leader = members[0].clone();
             match leader.turn.clone().try_lock_owned() {
                 Ok(turn) => {
-                    let (shared, table, max_staleness) = (self.clone(), table.clone(), self.settings.max_staleness);
+                    let (shared, table, not_before) = (self.clone(), table.clone(), self.stale());
                     let look = async move {
-                        shared.look_in_turn(&table, (members, turn), max_staleness, Recheck::WhenDue).await;
+                        shared.look_in_turn(&table, (members, turn), not_before, Recheck::WhenDue).await;
                     };
                     let _ = timeout(left, tokio::spawn(look)).await;
                     return;
                 }
                 Err(_) => drop(timeout(left, leader.turn.lock()).await),
             }
-            if table.is_fresh(self.settings.max_staleness) || began.elapsed() >= wait_max {
+            if table.is_fresh(self.stale()) || began.elapsed() >= wait_max {
                 return;
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 use super::discover::{self, Folder};
-use super::gone::{self, Gone};
+use super::gone::{Gone, SiteNames};
 use super::looks::{Shared, Table};
 use super::memory::Memory;
 use super::names::Names;
@@ -163,7 +163,7 @@ impl Shared {
             if is_done() || !self.settings.names.wants(ident) {
                 continue;
             }
-            match self.names().ours(ident).await? {
+            match self.site_names().ours(ident).await? {
                 Some(pointer) => {
                     let folder = Folder { ident: ident.clone(), location: pointer.location };
                     named.insert(ident.clone(), (folder, Case::Gone(Gone { number: *number, time_ms: *time_ms })));
@@ -181,7 +181,7 @@ impl Shared {
             if self.done().namespaces.get(namespace) == Some(properties) {
                 continue;
             }
-            match self.names().namespace(namespace, properties).await {
+            match self.site_names().namespace(namespace, properties).await {
                 Ok(()) => drop(self.done().namespaces.insert(namespace.clone(), properties.clone())),
                 Err(error) => {
                     tracing::warn!(%namespace, %error, "a namespace cannot be brought to the primary's state")
@@ -190,7 +190,7 @@ impl Shared {
         }
         for namespace in said.dropped_namespaces.iter().filter(|namespace| is_wanted(namespace)) {
             self.done().namespaces.remove(namespace);
-            if let Err(error) = self.names().drop_namespace(namespace).await {
+            if let Err(error) = self.site_names().drop_namespace(namespace).await {
                 tracing::warn!(%namespace, %error, "a namespace that is gone at the primary cannot be removed");
             }
         }
@@ -212,8 +212,8 @@ impl Shared {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn names(&self) -> gone::Names<'_> {
-        gone::Names { storage: &self.storage, site: self.site.as_ref(), settings: &self.settings }
+    pub(super) fn site_names(&self) -> SiteNames<'_> {
+        SiteNames { storage: &self.storage, site: self.site.as_ref(), settings: &self.settings }
     }
 }
 
