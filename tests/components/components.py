@@ -277,7 +277,13 @@ class Trino(Component):
 
     def is_ready(self):
         status, body = http("GET", f"{self.uri}/v1/info")
-        return status == 200 and json.loads(body)["starting"] is False
+        if status != 200 or json.loads(body)["starting"]:
+            return False
+        try:
+            # it says that it has started a moment before it takes statements
+            return self.query("SELECT 1") == [(1,)]
+        except ComponentError:
+            return False
 
     def query(self, sql, catalog=None, schema=None):
         """Runs a statement to its end. Returns its rows as tuples."""

@@ -153,5 +153,5 @@ def check_rows(was, engine, table):
     found = read_rows(engine, table)
     for version, rows in found.items():
         if not isinstance(was[version], Unreadable):
-            assert rows == was[version], f"{engine.name} reads {table.name} at {version}"
+            assert rows == was[version], f"{engine.name} reads {table.name} at {version}: {rows}"
     return found.keys()
