@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::{Catalog, Request, Target};
+use super::{Catalog, Request, Response, Target};
 use crate::error::{Error, Kind, Result};
 use crate::model::{CatalogName, Event, Ident, Namespace, Operation, Principal, Role, Said};
 
@@ -20,10 +22,10 @@ const PAGES_MAX: usize = 100_000;
 /// Asks the catalog as a client would.
 #[derive(Clone)]
 pub struct Asking {
-    name: CatalogName,
+    catalog: CatalogName,
     inner: Arc<dyn Catalog>,
     /// In logs and for who judges.
-    who: &'static str,
+    principal: Arc<Principal>,
 }
 
 /// A state of a table or view.
@@ -48,8 +50,32 @@ pub struct Differences {
 
 impl Asking {
     /// Asks a catalog, as `who`.
-    pub fn new(name: CatalogName, inner: Arc<dyn Catalog>, who: &'static str) -> Asking {
-        Asking { name, inner, who }
+    pub fn new(catalog: CatalogName, inner: Arc<dyn Catalog>, who: &'static str) -> Asking {
+        let principal = Arc::new(Principal::new(who, [("*".to_owned(), Role::Operator)].into()));
+        Asking { catalog, inner, principal }
+    }
+
+    /// A request of ours; without a body where that is null.
+    pub fn request(&self, operation: Operation, target: Target, body: &Value) -> Request {
+        let mut headers = HeaderMap::new();
+        if !body.is_null() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        Request {
+            id: format!("{}-{}", self.principal.name(), Uuid::now_v7()).into(),
+            operation,
+            catalog: self.catalog.clone(),
+            target,
+            query: Vec::new(),
+            headers,
+            principal: self.principal.clone(),
+            body: if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) },
+        }
+    }
+
+    /// The answer: a success, or 304. `conflict` is what 409 means; where something [`is_absent`], the error says so.
+    pub async fn call(&self, request: Request, conflict: Kind) -> Result<Response> {
+        success(self.inner.call(request).await?, conflict)
     }
 
     /// Everything that the catalog has and `said` does not say.
@@ -96,7 +122,16 @@ impl Asking {
 
     async fn below(&self, parent: Option<&Namespace>) -> Result<Vec<Namespace>> {
         let query: Vec<_> = parent.map(|parent| ("parent".to_owned(), parent.joined())).into_iter().collect();
-        let listed = self.pages(Operation::ListNamespaces, Target::Catalog, query, "namespaces").await?;
+        let listed = match self.pages(Operation::ListNamespaces, Target::Catalog, query, "namespaces").await? {
+            // whoever answers so is no catalog, or another one
+            None if parent.is_none() => {
+                return Err(Error::new(
+                    Kind::BadUpstream,
+                    "the catalog says that there is no such place as its namespaces",
+                ));
+            }
+            listed => listed.unwrap_or_default(),
+        };
         // some servers answer with the parent itself
         let below = listed.iter().filter_map(namespace);
         let depth = parent.map_or(0, |parent| parent.levels().len());
@@ -109,9 +144,11 @@ impl Asking {
         for (list, load) in [(Operation::ListTables, Operation::LoadTable), (Operation::ListViews, Operation::LoadView)]
         {
             let listed = match self.pages(list, Target::Namespace(namespace.clone()), Vec::new(), "identifiers").await {
-                // a catalog without views
-                Err(e) if list == Operation::ListViews && e.kind() != Kind::Unavailable => continue,
-                listed => listed?,
+                // a catalog without views; where they only cannot be listed now, they are not gone
+                Err(e) if list == Operation::ListViews && matches!(e.kind(), Kind::Unsupported | Kind::BadRequest) => {
+                    continue;
+                }
+                listed => listed?.unwrap_or_default(),
             };
             found.extend(listed.iter().filter_map(identifier).map(|ident| (load, ident)));
         }
@@ -134,19 +171,20 @@ impl Asking {
         Ok(answer.map(|answer| serde_json::from_value(answer["properties"].clone()).unwrap_or_default()))
     }
 
+    /// `None` where that of which there should be a list is not there.
     async fn pages(
         &self,
         operation: Operation,
         target: Target,
         query: Vec<(String, String)>,
         key: &str,
-    ) -> Result<Vec<Value>> {
+    ) -> Result<Option<Vec<Value>>> {
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let mut query = query.clone();
             query.extend(token.take().map(|token| ("pageToken".to_owned(), token)));
-            let Some(mut answer) = self.ask(operation, target.clone(), query).await? else { break };
+            let Some(mut answer) = self.ask(operation, target.clone(), query).await? else { return Ok(None) };
             if let Some(Value::Array(listed)) = answer.get_mut(key).map(Value::take) {
                 all.extend(listed);
             }
@@ -155,37 +193,52 @@ impl Asking {
                 break;
             }
         }
-        Ok(all)
+        Ok(Some(all))
     }
 
+    /// `None` where there is no such thing.
     async fn ask(&self, operation: Operation, target: Target, query: Vec<(String, String)>) -> Result<Option<Value>> {
-        let request = Request {
-            id: self.who.into(),
-            operation,
-            catalog: self.name.clone(),
-            target,
-            query,
-            headers: HeaderMap::new(),
-            principal: Arc::new(Principal::new(self.who, [("*".to_owned(), Role::Operator)].into())),
-            body: Bytes::new(),
-        };
-        let answer = match self.inner.call(request).await {
-            Err(e) if matches!(e.kind(), Kind::NoSuchTable | Kind::NoSuchView | Kind::NoSuchNamespace) => {
-                return Ok(None);
-            }
-            answer => answer?,
-        };
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
+        let request = Request { query, ..self.request(operation, target, &Value::Null) };
+        match self.call(request, Kind::BadUpstream).await {
+            Err(e) if is_absent(e.kind()) => Ok(None),
+            answer => read(&answer?).map(Some),
         }
-        if !answer.status.is_success() {
-            let message = format!("{} was answered with {}", operation.name(), answer.status);
-            return Err(Error::new(Kind::BadUpstream, message));
-        }
-        serde_json::from_slice(&answer.body)
-            .map(Some)
-            .map_err(|e| Error::new(Kind::BadUpstream, format!("{} was answered with no JSON: {e}", operation.name())))
     }
+}
+
+/// Whether an error says that there is no such table, view or namespace. A file that is missing is [`Kind::NotFound`]: its table is there.
+pub fn is_absent(kind: Kind) -> bool {
+    matches!(kind, Kind::NoSuchNamespace | Kind::NoSuchTable | Kind::NoSuchView)
+}
+
+/// An answer's body.
+pub fn read(response: &Response) -> Result<Value> {
+    let unreadable =
+        |e: serde_json::Error| Error::new(Kind::BadUpstream, "the catalog's answer is not JSON").with_source(e);
+    serde_json::from_slice(&response.body).map_err(unreadable)
+}
+
+/// The answer, unless it is an error.
+fn success(response: Response, conflict: Kind) -> Result<Response> {
+    let status = response.status;
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let kind = match status.as_u16() {
+        401 | 403 => Kind::Forbidden,
+        404 if body["error"]["type"] == "NotFoundException" => Kind::NotFound,
+        404 => Kind::NoSuchTable,
+        405 | 406 | 501 => Kind::Unsupported,
+        409 => conflict,
+        422 => Kind::Unprocessable,
+        429 | 503 => Kind::Unavailable,
+        400..=499 => Kind::BadRequest,
+        // what was read was not read, what was written may have landed
+        _ => Kind::OutcomeUnknown,
+    };
+    let said = body["error"]["message"].as_str().unwrap_or_default();
+    Err(Error::new(kind, format!("the catalog answered {} {said}", status.as_u16())))
 }
 
 /// The state that a load result shows.
@@ -205,4 +258,47 @@ pub fn identifier(value: &Value) -> Option<Ident> {
 pub fn namespace(value: &Value) -> Option<Namespace> {
     let levels = value.as_array()?.iter().map(|level| level.as_str().map(str::to_owned));
     Namespace::new(levels.collect::<Option<Vec<_>>>()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{MetadataDigest, Named};
+
+    /// One namespace without tables; what is asked for views is answered with this status.
+    struct Catalogue(StatusCode);
+
+    #[async_trait]
+    impl Catalog for Catalogue {
+        async fn call(&self, request: Request) -> Result<Response> {
+            let is_below = request.query("parent").is_some();
+            Ok(match request.operation {
+                Operation::ListNamespaces if is_below => Response::json(&json!({"namespaces": []})),
+                Operation::ListNamespaces => Response::json(&json!({"namespaces": [["a"]]})),
+                Operation::ListTables => Response::json(&json!({"identifiers": []})),
+                Operation::ListViews => Response { status: self.0, ..Response::json(&json!({"identifiers": []})) },
+                _ => Response::json(&json!({"properties": {}})),
+            })
+        }
+    }
+
+    /// A name that is not seen for a moment is not gone: whoever hears that it is may drop it.
+    #[tokio::test]
+    async fn nothing_is_gone_only_because_it_cannot_be_listed() -> Result<()> {
+        let view = Ident::new(Namespace::new(vec!["a".into()])?, "v")?;
+        let files = vec![(1, MetadataDigest::new("s3://l/v".into(), None))];
+        let mut said = Said::default();
+        said.named.insert(view, Named { number: 1, uuid: "1".into(), files });
+        for (status, is_gone) in [(200, Some(true)), (406, Some(true)), (404, Some(true)), (500, None), (503, None)] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let asking = Asking::new(CatalogName::parse("c")?, Arc::new(Catalogue(status)), "test");
+            let found = asking.differences(&said).await.ok();
+            let dropped = |found: Differences| found.others.iter().any(|event| matches!(event, Event::Drop { .. }));
+            assert_eq!(found.map(dropped), is_gone, "{status}");
+        }
+        Ok(())
+    }
 }

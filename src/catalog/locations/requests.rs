@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::naming::Way;
 use super::{ClientLocations, Stop};
 use crate::error::{Error, Result};
-use crate::model::{Ident, Namespace, Operation};
+use crate::model::{Ident, Operation};
 use crate::storage::Location;
 use crate::table::relocate::{self, Options, ReadFrom};
 use crate::upstream::Request;
+use crate::upstream::asking::identifier;
 
 impl ClientLocations {
     /// The same request in the upstream's naming.
@@ -64,7 +65,7 @@ impl ClientLocations {
     async fn transaction(&self, request: &Request, body: &mut Value) -> Result<bool, Stop> {
         let mut changed = false;
         for change in body.get_mut("table-changes").and_then(Value::as_array_mut).into_iter().flatten() {
-            let named = ident(&change["identifier"]);
+            let named = identifier(&change["identifier"]);
             if let Some(ident) = named {
                 changed |= self.change(request, &ident, change).await?;
             }
@@ -116,9 +117,4 @@ impl ClientLocations {
         *location = done.map_err(super::before_commit)?.metadata_location;
         Ok(true)
     }
-}
-
-fn ident(value: &Value) -> Option<Ident> {
-    let levels = value["namespace"].as_array()?.iter().map(|level| level.as_str().map(str::to_owned));
-    Ident::new(Namespace::new(levels.collect::<Option<_>>()?).ok()?, value["name"].as_str()?).ok()
 }

@@ -5,27 +5,22 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::metadata::table::Step;
-use crate::model::{CatalogName, Ident, Operation, Principal, Role};
+use crate::model::{CatalogName, Ident, Operation};
 use crate::storage::Location;
+use crate::upstream::asking::{Asking, is_absent, read};
 use crate::upstream::pointer::Kept;
-use crate::upstream::{Catalog, Request, Response, Target};
-
-/// Who asks, in logs.
-const NAME: &str = "replica";
+use crate::upstream::{Catalog, Target};
 
 /// The doors of one REST catalog.
 pub(super) struct Asks {
-    catalog: CatalogName,
-    reads: Arc<dyn Catalog>,
-    writes: Arc<dyn Catalog>,
-    principal: Arc<Principal>,
+    reads: Asking,
+    writes: Asking,
 }
 
 /// A table or view as the catalog holds it.
@@ -57,8 +52,8 @@ pub(super) enum Extent {
 
 impl Asks {
     pub(super) fn new(catalog: CatalogName, reads: Arc<dyn Catalog>, writes: Arc<dyn Catalog>) -> Asks {
-        let principal = Principal::new(NAME, [("*".to_owned(), Role::Operator)].into());
-        Asks { catalog, reads, writes, principal: Arc::new(principal) }
+        let asking = |door| Asking::new(catalog.clone(), door, "replica");
+        Asks { reads: asking(reads), writes: asking(writes) }
     }
 
     /// The catalog's description of itself.
@@ -86,25 +81,21 @@ impl Asks {
             Kept::Table => Operation::LoadTable,
             Kept::View => Operation::LoadView,
         };
-        let mut request = self.request(operation, Target::Object(ident.clone()), Value::Null);
+        let mut request = self.reads.request(operation, Target::Object(ident.clone()), &Value::Null);
         match extent {
             Extent::Changed(etag) => drop(request.headers.insert(header::IF_NONE_MATCH, etag.clone())),
             Extent::Heads if kept == Kept::Table => request.query.push(("snapshots".to_owned(), "refs".to_owned())),
             _ => {}
         }
-        let response = match self.reads.call(request).await {
-            Err(e) if matches!(e.kind(), Kind::NoSuchTable | Kind::NoSuchView | Kind::NoSuchNamespace) => {
-                return Ok(Load::Absent);
-            }
+        let response = match self.reads.call(request, Kind::BadUpstream).await {
+            Err(e) if is_absent(e.kind()) => return Ok(Load::Absent),
             other => other?,
         };
-        match response.status {
-            StatusCode::NOT_FOUND if !lacks_a_file(&response) => return Ok(Load::Absent),
-            StatusCode::NOT_MODIFIED => return Ok(Load::Same),
-            _ => {}
+        if response.status == StatusCode::NOT_MODIFIED {
+            return Ok(Load::Same);
         }
         let etag = response.headers.get(header::ETAG).cloned();
-        let mut body = read(&success(response, Kind::BadUpstream)?)?;
+        let mut body = read(&response)?;
         let location = body["metadata-location"].as_str();
         let location =
             location.ok_or_else(|| Error::new(Kind::BadUpstream, format!("{ident} has no metadata-location")))?;
@@ -138,63 +129,11 @@ impl Asks {
 
     /// What the catalog itself answers.
     pub(super) async fn read(&self, operation: Operation, target: Target) -> Result<Value> {
-        let response = self.reads.call(self.request(operation, target, Value::Null)).await?;
-        read(&success(response, Kind::BadUpstream)?)
+        read(&self.reads.call(self.reads.request(operation, target, &Value::Null), Kind::BadUpstream).await?)
     }
 
     /// Writes through the layers; `conflict` is what 409 means.
     pub(super) async fn write(&self, operation: Operation, target: Target, body: Value, conflict: Kind) -> Result<()> {
-        success(self.writes.call(self.request(operation, target, body)).await?, conflict).map(drop)
+        self.writes.call(self.writes.request(operation, target, &body), conflict).await.map(drop)
     }
-
-    fn request(&self, operation: Operation, target: Target, body: Value) -> Request {
-        let mut headers = HeaderMap::new();
-        if !body.is_null() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        Request {
-            id: format!("{NAME}-{}", uuid::Uuid::now_v7()).into(),
-            operation,
-            catalog: self.catalog.clone(),
-            target,
-            query: Vec::new(),
-            headers,
-            principal: self.principal.clone(),
-            body: if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) },
-        }
-    }
-}
-
-/// Whether 404 speaks of a file: the table is there, and its metadata is not.
-fn lacks_a_file(response: &Response) -> bool {
-    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    body["error"]["type"] == "NotFoundException"
-}
-
-fn read(response: &Response) -> Result<Value> {
-    let unreadable =
-        |e: serde_json::Error| Error::new(Kind::BadUpstream, "the catalog's answer is not JSON").with_source(e);
-    serde_json::from_slice(&response.body).map_err(unreadable)
-}
-
-/// The answer, unless it is an error; `conflict` is what 409 means.
-fn success(response: Response, conflict: Kind) -> Result<Response> {
-    let status = response.status;
-    if status.is_success() {
-        return Ok(response);
-    }
-    let kind = match status.as_u16() {
-        401 | 403 => Kind::Forbidden,
-        404 => Kind::NotFound,
-        405 | 406 | 501 => Kind::Unsupported,
-        409 => conflict,
-        422 => Kind::Unprocessable,
-        429 | 503 => Kind::Unavailable,
-        400..=499 => Kind::BadRequest,
-        // what was read was not read, what was written may have landed
-        _ => Kind::OutcomeUnknown,
-    };
-    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    let said = body["error"]["message"].as_str().unwrap_or_default();
-    Err(Error::new(kind, format!("the catalog answered {} {said}", status.as_u16())))
 }

@@ -318,11 +318,7 @@ impl SiteCatalog for RestSite {
             self.create(ident, &to, &wanted).await?;
             return self.converge(ident, &to, &wanted, &BTreeSet::new()).await;
         };
-        let found = self.load(ident, Some(from.kept)).await?;
-        let found = found.ok_or_else(|| Error::commit_failed(format!("{ident} is gone from the catalog")))?;
-        if self.judge(ident, &found).await? != *from {
-            return Err(Error::commit_failed(format!("{ident} is not what it was any more")));
-        }
+        let found = self.check(ident, from).await?;
         if to.kept == Kept::View {
             let message = "views are registered once: nothing moves a view on in a REST catalog; drop it to have it published anew";
             return Err(Error::new(Kind::Unprocessable, message));

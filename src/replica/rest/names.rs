@@ -6,10 +6,11 @@
 use serde_json::{Map, Value, json};
 
 use super::RestSite;
-use super::asks::Asks;
+use super::asks::{Asks, Found};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Ident, Namespace, Operation};
 use crate::upstream::Target;
+use crate::upstream::asking::is_absent;
 use crate::upstream::pointer::{Kept, Pointer, Properties};
 
 impl RestSite {
@@ -22,7 +23,7 @@ impl RestSite {
         self.known().remove(ident);
         match self.asks.write(operation, Target::Object(ident.clone()), Value::Null, Kind::CommitFailed).await {
             // gone already
-            Err(e) if is_absent(e.kind()) => Ok(()),
+            Err(e) if is_gone(e.kind()) => Ok(()),
             other => other,
         }
     }
@@ -40,14 +41,14 @@ impl RestSite {
         self.asks.write(operation, Target::Catalog, body, Kind::AlreadyExists).await
     }
 
-    /// Whether what was published is still there.
-    async fn check(&self, ident: &Ident, pointer: &Pointer) -> Result<()> {
+    /// What was published, if it is still there.
+    pub(super) async fn check(&self, ident: &Ident, pointer: &Pointer) -> Result<Found> {
         let found = self.load(ident, Some(pointer.kept)).await?;
         let found = found.ok_or_else(|| Error::commit_failed(format!("{ident} is gone from the catalog")))?;
         if self.judge(ident, &found).await? != *pointer {
             return Err(Error::commit_failed(format!("{ident} is not what it was any more")));
         }
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -55,7 +56,7 @@ impl Asks {
     /// A namespace's properties, or `None` where there is no such namespace.
     pub(super) async fn namespace(&self, namespace: &Namespace) -> Result<Option<Properties>> {
         let body = match self.read(Operation::LoadNamespace, Target::Namespace(namespace.clone())).await {
-            Err(e) if is_absent(e.kind()) => return Ok(None),
+            Err(e) if is_gone(e.kind()) => return Ok(None),
             other => other?,
         };
         let properties = body["properties"].as_object().into_iter().flatten();
@@ -99,12 +100,13 @@ impl Asks {
     pub(super) async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
         let target = Target::Namespace(namespace.clone());
         match self.write(Operation::DropNamespace, target, Value::Null, Kind::NamespaceNotEmpty).await {
-            Err(e) if is_absent(e.kind()) => Ok(()),
+            Err(e) if is_gone(e.kind()) => Ok(()),
             other => other,
         }
     }
 }
 
-fn is_absent(kind: Kind) -> bool {
-    matches!(kind, Kind::NotFound | Kind::NoSuchNamespace | Kind::NoSuchTable | Kind::NoSuchView)
+/// Whether there is no such thing. Some catalogs say of a namespace, too, what others say of a file only.
+fn is_gone(kind: Kind) -> bool {
+    kind == Kind::NotFound || is_absent(kind)
 }
