@@ -34,7 +34,10 @@ impl Advance<'_> {
         if !self.is_plan {
             // names of metadata files are no part of a tree, and what begins with a dot is in the making
             let is_wanted = |name: &str| !name.starts_with('.') && MetadataFile::of(name).is_none();
-            memory.is_suspect |= self.storage.went(&self.folder.location, &mut memory.watch, is_wanted).await?;
+            let went = self.storage.went(&self.folder.location, &mut memory.watch, is_wanted).await;
+            // a watch that failed begins anew, and what went meanwhile it cannot know
+            memory.is_suspect |= *went.as_ref().unwrap_or(&true);
+            went?;
         }
         let Some(published) = memory.published.clone() else {
             memory.is_suspect = false;

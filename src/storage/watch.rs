@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::local_watch::Folders;
 use super::location::Place;
 use super::{Location, Storage};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Files of one place that are remembered; of one with more it is not told what goes.
 const FILES_MAX: usize = 2_000_000;
@@ -46,36 +46,29 @@ impl Watch {
 
 impl Storage {
     /// Looks through the next piece of what is below a folder; true when a file went that was there in the last round. Names for which `is_wanted` says
-    /// false may come and go. One request, or some hundred questions of a file system.
+    /// false may come and go. One request, or some hundred questions of a file system. After an error all is forgotten, and begun anew.
     pub async fn went(&self, folder: &Location, watch: &mut Watch, is_wanted: fn(&str) -> bool) -> Result<bool> {
-        let kept = match (self.place(folder)?, std::mem::take(&mut watch.0)) {
-            (_, Kept::TooMany) => {
-                watch.give_up();
-                return Ok(false);
-            }
-            (Place::Local(path), Kept::Nothing) => (Kept::Local(Folders::new(path)), None),
-            (Place::Local(_), kept) => (kept, None),
-            (Place::Object { bucket, key }, Kept::Nothing) => (Kept::Object(Pages::default()), Some((bucket, key))),
-            (Place::Object { bucket, key }, kept) => (kept, Some((bucket, key))),
-        };
+        if matches!(watch.0, Kept::TooMany) {
+            return Ok(false);
+        }
         self.metrics.storage("list", 1, 0);
-        let context = |e: Error| e.context(format!("listing {folder}"));
-        let went = match kept {
-            (Kept::Local(folders), _) => {
-                let (folders, went) = folders.look_on(is_wanted).await.map_err(context)?;
-                watch.0 = Kept::Local(folders);
-                went
+        let kept = std::mem::take(&mut watch.0);
+        let looked = match self.place(folder)? {
+            Place::Local(path) => {
+                let folders = if let Kept::Local(folders) = kept { folders } else { Folders::new(path) };
+                folders.look_on(is_wanted).await.map(|(folders, went)| (Kept::Local(folders), went))
             }
-            (Kept::Object(mut pages), Some((bucket, key))) => {
-                let after = pages.after.take();
-                let bucket = self.bucket(folder, &bucket)?;
-                let (page, is_last) = bucket.page(&key, after.as_deref()).await.map_err(context)?;
-                let went = pages.take(page, is_last, is_wanted);
-                watch.0 = Kept::Object(pages);
-                went
+            Place::Object { bucket, key } => {
+                let mut pages = if let Kept::Object(pages) = kept { pages } else { Pages::default() };
+                let page = self.bucket(folder, &bucket)?.page(&key, pages.after.as_deref()).await;
+                page.map(|(page, is_last)| {
+                    let went = pages.take(page, is_last, is_wanted);
+                    (Kept::Object(pages), went)
+                })
             }
-            _ => false,
         };
+        let (kept, went) = looked.map_err(|e| e.context(format!("listing {folder}")))?;
+        watch.0 = kept;
         if watch.count() > FILES_MAX {
             watch.give_up();
         }
