@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use follow::Follower;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Entry, Event, JOURNAL_FORMAT_VERSION};
+use crate::model::{Entry, Event};
 use crate::storage::{Location, Storage};
 use crate::upstream::pointer::now_ms;
 
@@ -43,15 +43,7 @@ impl Journal {
 
     /// Writes the next entry, whose number is `next` unless other servers were quicker. Returns it as it is there now.
     pub async fn append(&self, next: u64, events: Vec<Event>, is_transaction: bool) -> Result<Entry> {
-        let mut entry = Entry {
-            format_version: JOURNAL_FORMAT_VERSION,
-            number: next,
-            time_ms: now_ms(),
-            epoch: 0,
-            is_checkpoint: false,
-            is_transaction,
-            events,
-        };
+        let mut entry = Entry { is_transaction, ..Entry::new(next, now_ms(), events) };
         for number in (next..).take(TRIES_MAX as usize) {
             entry.number = number;
             match self.storage.write_new(&self.entry(number), to_bytes(&entry)?).await {
@@ -65,19 +57,8 @@ impl Journal {
 
     /// Writes down all that the journal says as of an entry, for those who begin to follow. One that is there already is as good.
     pub async fn write_checkpoint(&self, number: u64, events: Vec<Event>) -> Result<()> {
-        let entry = Entry {
-            format_version: JOURNAL_FORMAT_VERSION,
-            number,
-            time_ms: now_ms(),
-            epoch: 0,
-            is_checkpoint: true,
-            is_transaction: false,
-            events,
-        };
-        match self.storage.write_new(&self.checkpoint(number), to_bytes(&entry)?).await {
-            Err(e) if e.kind() == Kind::AlreadyExists => Ok(()),
-            done => done,
-        }
+        let entry = Entry { is_checkpoint: true, ..Entry::new(number, now_ms(), events) };
+        self.storage.write_once(&self.checkpoint(number), to_bytes(&entry)?).await
     }
 
     fn entries(&self) -> Location {

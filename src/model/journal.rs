@@ -119,6 +119,19 @@ impl MetadataDigest {
 }
 
 impl Entry {
+    /// An entry of the format that is written now.
+    pub fn new(number: u64, time_ms: i64, events: Vec<Event>) -> Entry {
+        Entry {
+            format_version: JOURNAL_FORMAT_VERSION,
+            number,
+            time_ms,
+            epoch: 0,
+            is_checkpoint: false,
+            is_transaction: false,
+            events,
+        }
+    }
+
     /// Reads an entry that the file `name` holds, and checks all that can be checked by itself.
     pub fn parse(bytes: &[u8], number: u64, name: &str) -> Result<Entry> {
         let bad = |what: String| Error::new(Kind::Unprocessable, format!("journal entry {name}: {what}"));
@@ -306,15 +319,7 @@ mod tests {
     }
 
     fn entry(number: u64, events: Vec<Event>) -> Entry {
-        Entry {
-            format_version: 1,
-            number,
-            time_ms: number as i64,
-            epoch: 0,
-            is_checkpoint: false,
-            is_transaction: events.len() > 1,
-            events,
-        }
+        Entry { is_transaction: events.len() > 1, ..Entry::new(number, number as i64, events) }
     }
 
     #[test]

@@ -226,8 +226,7 @@ impl Advance<'_> {
         };
         status.files_asked += proof.files;
         if let Some(named) = self.told {
-            let bytes = self.storage.read(&source, METADATA_BYTES_MAX).await?;
-            match told::check(named, &choice.file.name, &bytes, uuid(&proof.metadata)) {
+            match told::check(named, &choice.file.name, &proof.raw, uuid(&proof.metadata)) {
                 // it is being written
                 Err(_) if !has_settled => return Ok(Tried::Lacks(Examples::one(source.to_string()))),
                 checked => checked?,

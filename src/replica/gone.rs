@@ -139,10 +139,8 @@ impl SiteNames<'_> {
     /// Brings namespaces to what the journal says; those that somebody else made stay as they are.
     pub(super) async fn namespace(&self, namespace: &Namespace, properties: &Properties) -> Result<()> {
         let mut wanted = properties.clone();
-        for (key, value) in &mut wanted {
-            if key == "location" {
-                *value = self.settings.map.map(value)?.into_owned();
-            }
+        if let Some(location) = wanted.get_mut("location") {
+            *location = self.settings.map.map(location)?.into_owned();
         }
         wanted.insert(MARK.to_owned(), "true".to_owned());
         let there = self.site.namespace(namespace).await?;
@@ -152,24 +150,21 @@ impl SiteNames<'_> {
         self.site.set_namespace(namespace, there, wanted).await
     }
 
-    /// Removes a namespace that is gone at the primary, if it was made by a replica and is empty.
-    pub(super) async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
+    /// Removes a namespace that is gone at the primary, if it was made by a replica and is empty. Whether nothing is left to do.
+    pub(super) async fn drop_namespace(&self, namespace: &Namespace) -> Result<bool> {
         let there = self.site.namespace(namespace).await?;
         if !there.is_some_and(|there| there.contains_key(MARK)) {
-            return Ok(());
+            return Ok(true);
         }
         match self.site.drop_namespace(namespace).await {
-            Err(e) if e.kind() == Kind::NamespaceNotEmpty => Ok(()),
-            done => done,
+            Err(e) if e.kind() == Kind::NamespaceNotEmpty => Ok(false),
+            done => done.map(|()| true),
         }
     }
 
     async fn write(&self, location: &Location, record: &impl Serialize) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|e| Error::internal(e.to_string()))?;
-        match self.storage.write_new(location, Bytes::from(bytes)).await {
-            Err(e) if e.kind() == Kind::AlreadyExists => Ok(()),
-            done => done,
-        }
+        self.storage.write_once(location, Bytes::from(bytes)).await
     }
 
     /// Where it is written down where tables were that lost their names.

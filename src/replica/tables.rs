@@ -1,6 +1,6 @@
 //! Which tables there are: as the primary tells where somebody does, else by their folders; and which of them are of one moment.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use crate::upstream::pointer::Properties;
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) namespaces: BTreeMap<Namespace, Properties>,
+    pub(super) gone_namespaces: BTreeSet<Namespace>,
     pub(super) gone: BTreeMap<Ident, u64>,
 }
 
@@ -81,21 +82,18 @@ impl Shared {
         if turn.is_some_and(|at| at.elapsed() < max_staleness) {
             return Ok(());
         }
-        let said = match &self.teller {
+        let (said, mut problems) = match &self.teller {
             Some(teller) => teller.lock().await.look().await?,
-            None => None,
+            None => (None, Vec::new()),
         };
         let is_told = said.is_some();
-        if let (Some(_), Some(teller)) = (&said, &self.teller) {
-            self.tell_problems(teller.lock().await.problems());
-        }
         let found = match said {
             Some(said) => self.told(said).await?,
-            None => self.found().await?,
+            None => self.found(&mut problems).await?,
         };
+        self.tell_problems(problems);
         let mut tables = self.tables();
-        let is_gone = |ident: &Ident| is_told && !found.contains_key(ident);
-        tables.retain(|ident, _| !is_gone(ident));
+        tables.retain(|ident, _| !is_told || found.contains_key(ident));
         for (ident, (folder, case)) in found {
             if !tables.get(&ident).is_some_and(|known| known.folder == folder && known.case == case) {
                 let turn = Arc::new(Turn::new(Memory::new(self.settings.settle)));
@@ -120,12 +118,11 @@ impl Shared {
         *known = problems;
     }
 
-    /// The tables whose folders are in the replicated storage.
-    async fn found(&self) -> Result<BTreeMap<Ident, (Folder, Case)>> {
+    /// The tables whose folders are in the replicated storage. A place that has none is a problem.
+    async fn found(&self, problems: &mut Vec<String>) -> Result<BTreeMap<Ident, (Folder, Case)>> {
         let known: HashSet<String> = self.all().iter().map(|table| table.folder.location.to_string()).collect();
         let roots = discover::roots(self.settings.map.targets().map(Location::new).collect());
         let mut found = Vec::new();
-        let mut problems = Vec::new();
         for root in &roots {
             match discover::folders(&self.storage, std::slice::from_ref(root), &self.settings.layout, &known).await {
                 Ok(folders) if folders.is_empty() => problems.push(format!(
@@ -137,7 +134,6 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
-        self.tell_problems(problems);
         let mut named: BTreeMap<Ident, (Folder, Case)> = BTreeMap::new();
         for folder in found.into_iter().filter(|folder| self.settings.names.wants(&folder.ident)) {
             match named.get_mut(&folder.ident) {
@@ -150,7 +146,7 @@ impl Shared {
 
     /// The tables that the primary names, and those of ours that it says are gone.
     async fn told(&self, said: Arc<Said>) -> Result<BTreeMap<Ident, (Folder, Case)>> {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said.clone();
+        self.hear(said.clone());
         let mut told = Told::of(&said, &self.settings.map, |ident| self.settings.names.wants(ident));
         let mut named = BTreeMap::new();
         for folder in told.folders {
@@ -178,6 +174,7 @@ impl Shared {
     async fn namespaces(&self, said: &Said) {
         let is_wanted = |namespace: &Namespace| self.settings.names.wants_in(namespace);
         for (namespace, properties) in said.namespaces.iter().filter(|(namespace, _)| is_wanted(namespace)) {
+            self.done().gone_namespaces.remove(namespace);
             if self.done().namespaces.get(namespace) == Some(properties) {
                 continue;
             }
@@ -190,8 +187,15 @@ impl Shared {
         }
         for namespace in said.dropped_namespaces.iter().filter(|namespace| is_wanted(namespace)) {
             self.done().namespaces.remove(namespace);
-            if let Err(error) = self.site_names().drop_namespace(namespace).await {
-                tracing::warn!(%namespace, %error, "a namespace that is gone at the primary cannot be removed");
+            if self.done().gone_namespaces.contains(namespace) {
+                continue;
+            }
+            match self.site_names().drop_namespace(namespace).await {
+                Ok(true) => drop(self.done().gone_namespaces.insert(namespace.clone())),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%namespace, %error, "a namespace that is gone at the primary cannot be removed")
+                }
             }
         }
     }
@@ -200,8 +204,12 @@ impl Shared {
     pub(super) async fn ask_of(&self, ident: &Ident) {
         let Some(teller) = &self.teller else { return };
         if let Some(said) = teller.lock().await.look_at(ident).await {
-            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+            self.hear(said);
         }
+    }
+
+    fn hear(&self, said: Arc<Said>) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 
     pub(super) fn done(&self) -> MutexGuard<'_, Done> {

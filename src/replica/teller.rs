@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::journal::Follower;
-use crate::model::{Entry, Event, Ident, JOURNAL_FORMAT_VERSION, MetadataDigest, Operation, Said};
+use crate::model::{Entry, Event, Ident, MetadataDigest, Operation, Said};
 use crate::upstream::asking::{Asking, Committed, Differences};
 use crate::upstream::pointer::now_ms;
 
@@ -44,20 +44,12 @@ impl Teller {
         }))
     }
 
-    /// All that is told. `None` from a catalog that was never reached.
-    pub(super) async fn look(&mut self) -> Result<Option<Arc<Said>>> {
-        match self {
-            Teller::Journal(follower) => follower.look().await.map(Some),
-            Teller::Primary(primary) => Ok(primary.look().await),
-        }
-    }
-
-    /// What is wrong with what tells.
-    pub(super) fn problems(&self) -> Vec<String> {
-        match self {
-            Teller::Journal(follower) => follower.bad().to_vec(),
-            Teller::Primary(primary) => primary.problem.iter().cloned().collect(),
-        }
+    /// All that is told, `None` from a catalog that was never reached, and what is wrong with who tells it.
+    pub(super) async fn look(&mut self) -> Result<(Option<Arc<Said>>, Vec<String>)> {
+        Ok(match self {
+            Teller::Journal(follower) => (Some(follower.look().await?), follower.bad().to_vec()),
+            Teller::Primary(primary) => (primary.look().await, primary.problem.iter().cloned().collect()),
+        })
     }
 
     /// What is told of one table, as of now where that costs little.
@@ -102,15 +94,8 @@ impl Primary {
             return;
         }
         let mut said = Said::clone(&self.said);
-        said.take(&Entry {
-            format_version: JOURNAL_FORMAT_VERSION,
-            number: said.number + 1,
-            time_ms: now_ms(),
-            epoch: 0,
-            is_checkpoint: false,
-            is_transaction: false,
-            events,
-        });
+        let number = said.number + 1;
+        said.take(&Entry::new(number, now_ms(), events));
         self.said = Arc::new(said);
     }
 }

@@ -135,6 +135,14 @@ impl Storage {
         .map_err(|e| e.context(format!("writing {location}")))
     }
 
+    /// Writes a file unless it is there: for one whose name says all that is in it.
+    pub async fn write_once(&self, location: &Location, bytes: Bytes) -> Result<()> {
+        match self.write_new(location, bytes).await {
+            Err(e) if e.kind() == Kind::AlreadyExists => Ok(()),
+            done => done,
+        }
+    }
+
     /// Writes a file that must not exist, for [`Storage::publish`] to give it its name together with others.
     pub async fn stage(&self, location: &Location, bytes: Bytes) -> Result<Staged> {
         let size_bytes = bytes.len() as u64;

@@ -68,6 +68,19 @@ def config_on(s3, folder, database, warehouse, told=None):
     return config
 
 
+def replica_of_home(s3):
+    """The section of a catalog that follows, in the same bucket, what is copied from `home` to `away`."""
+    return (
+        "    replica:\n"
+        f"      map: [{{ from: 's3://{s3.bucket}/home', to: 's3://{s3.bucket}/away' }}]\n"
+        f"      overlay: s3://{s3.bucket}/away-overlay\n"
+        "      confirm: trust-newest\n"
+        "      settle: 0s\n"
+        "      max-staleness: 0s\n"
+        "      wait: 60s\n"
+    )
+
+
 # --- A table's life. ------------------------------------------------------------------------------
 
 
@@ -146,13 +159,7 @@ def test_a_standby_follows_what_arrives_in_the_bucket(s3, bucket, tmp_path):
         config = config_on(s3, tmp_path, f"sqlite:{tmp_path}/away.db", "own")
         config.write_text(
             f"{config.read_text()}"
-            "    replica:\n"
-            f"      map: [{{ from: 's3://{s3.bucket}/home', to: 's3://{s3.bucket}/away' }}]\n"
-            f"      overlay: s3://{s3.bucket}/away-overlay\n"
-            "      confirm: trust-newest\n"
-            "      settle: 0s\n"
-            "      max-staleness: 0s\n"
-            "      wait: 60s\n"
+            f"{replica_of_home(s3)}"
         )
         home = load_catalog("home", type="rest", uri=primary.uri)
         home.create_namespace("shop")

@@ -12,7 +12,7 @@ import components
 import engines
 import pytest
 from pyiceberg.catalog import load_catalog
-from test_s3 import config_on, connected, keys, lifeboat_on, replicate
+from test_s3 import config_on, connected, keys, lifeboat_on, replica_of_home, replicate
 
 LIFE_S = 15 * 60
 VENDED = {"X-Iceberg-Access-Delegation": "vended-credentials"}
@@ -30,13 +30,7 @@ def standby(tmp_path_factory):
         config = config_on(s3, folder, f"sqlite:{folder}/away.db", "own", s3.reach())
         config.write_text(
             f"{config.read_text()}"
-            "    replica:\n"
-            f"      map: [{{ from: 's3://{s3.bucket}/home', to: 's3://{s3.bucket}/away' }}]\n"
-            f"      overlay: s3://{s3.bucket}/away-overlay\n"
-            "      confirm: trust-newest\n"
-            "      settle: 0s\n"
-            "      max-staleness: 0s\n"
-            "      wait: 60s\n"
+            f"{replica_of_home(s3)}"
             "      credentials: sts\n"
             f"      sts: {{ duration: {LIFE_S}s }}\n"
         )

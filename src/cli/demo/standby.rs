@@ -13,6 +13,7 @@ use rand::seq::SliceRandom;
 
 use crate::config::{Config, Environment, Problems};
 use crate::error::{Error, Kind, Result};
+use crate::storage::{Location, Storage};
 
 /// How long the copying rests between two rounds.
 const ROUND: Duration = Duration::from_millis(500);
@@ -20,8 +21,8 @@ const ROUND: Duration = Duration::from_millis(500);
 const HALF: Duration = Duration::from_millis(200);
 /// How many in a hundred come in halves.
 const HALVES_PERCENT: u32 = 20;
-/// Files that are copied in one round.
-const ROUND_FILES_MAX: usize = 10_000;
+/// Files of a warehouse that are copied.
+const FILES_MAX: usize = 1_000_000;
 
 /// The folders of both sites.
 pub(super) struct Sites {
@@ -63,20 +64,22 @@ impl Sites {
 
     /// Copies what is new, again and again.
     pub(super) async fn replicate(self) {
-        let mut copied = HashMap::new();
+        let (storage, mut copied) = (Storage::new(Vec::new()), HashMap::new());
         loop {
-            if let Err(error) = self.round(&mut copied).await {
+            if let Err(error) = self.round(&storage, &mut copied).await {
                 tracing::warn!(error = %error, "the stand-in for replication could not copy");
             }
             tokio::time::sleep(ROUND).await;
         }
     }
 
-    async fn round(&self, copied: &mut HashMap<PathBuf, u64>) -> Result<()> {
-        let mut new = files(&self.warehouse()).map_err(failure)?;
-        new.retain(|(path, size)| copied.get(path) != Some(size));
+    async fn round(&self, storage: &Storage, copied: &mut HashMap<PathBuf, u64>) -> Result<()> {
+        let warehouse = Location::new(self.warehouse().display().to_string());
+        let files = storage.list(&warehouse, FILES_MAX).await?;
+        let files = files.into_iter().map(|file| (PathBuf::from(file.location.as_str()), file.size_bytes));
+        let mut new: Vec<_> = files.filter(|(path, size)| copied.get(path) != Some(size)).collect();
         new.shuffle(&mut rand::rng());
-        for (path, size) in new.into_iter().take(ROUND_FILES_MAX) {
+        for (path, size) in new {
             let below = path.strip_prefix(self.warehouse()).map_err(|e| Error::internal(e.to_string()))?;
             let target = self.copy().join(below);
             // what was removed meanwhile is not copied
@@ -102,23 +105,6 @@ fn beside(primary: SocketAddr) -> SocketAddr {
         Ok(_) => next,
         Err(_) => SocketAddr::new(primary.ip(), 0),
     }
-}
-
-/// The files below a folder that are not in the making, with their sizes.
-fn files(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
-                Ok(metadata) if !is_hidden => found.push((entry.path(), metadata.len())),
-                _ => {}
-            }
-        }
-    }
-    Ok(found)
 }
 
 fn failure(error: std::io::Error) -> Error {

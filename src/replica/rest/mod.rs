@@ -192,10 +192,8 @@ impl RestSite {
         let file = form.file(published);
         let bytes =
             serde_json::to_vec(&form.metadata(wanted, published)?).map_err(|e| Error::internal(e.to_string()))?;
-        match self.storage.write_new(&file, Bytes::from(bytes)).await {
-            Err(e) if e.kind() == Kind::AlreadyExists => Ok(file),
-            other => other.map(|()| file),
-        }
+        self.storage.write_once(&file, Bytes::from(bytes)).await?;
+        Ok(file)
     }
 
     async fn create(&self, ident: &Ident, to: &Pointer, wanted: &Value) -> Result<()> {

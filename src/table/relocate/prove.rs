@@ -28,6 +28,8 @@ use crate::storage::{Found, Location, Storage};
 pub struct Proof {
     /// The metadata that was looked at.
     pub metadata: Value,
+    /// The bytes of its file.
+    pub raw: Bytes,
     /// What heads of branches and tags lack.
     pub missing: Examples,
     /// Other snapshots that lack a file, with what they lack. Not told where a head lacks one.
@@ -89,9 +91,9 @@ pub async fn prove(
     doubtful: &mut Doubtful,
 ) -> Result<Proof> {
     let io = Io::new(storage.clone(), Arc::new(Progress::default()), true);
-    let source = Source::read(&io, location, options).await?;
+    let (source, raw) = Source::fetch(&io, location, options).await?;
     if source.is_view() {
-        return Ok(Proof { metadata: source.metadata, requests: io.requests(), ..Proof::default() });
+        return Ok(Proof { metadata: source.metadata, raw, requests: io.requests(), ..Proof::default() });
     }
     let presence = Presence::new(storage, &source);
     let (totals, manifests, files) = (totals(&source.metadata), HashMap::new(), HashMap::new());
@@ -99,7 +101,7 @@ pub async fn prove(
     let proof = walk.table(proven).await;
     let proof = proof.map_err(|e| e.context(format!("looking at {location}")))?;
     let files = walk.presence.asked();
-    Ok(Proof { requests: walk.io.requests(), metadata: walk.source.metadata, files, ..proof })
+    Ok(Proof { requests: walk.io.requests(), metadata: walk.source.metadata, raw, files, ..proof })
 }
 
 /// What a manifest lacks, by where it is; those of proven lists lack nothing.

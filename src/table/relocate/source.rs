@@ -52,8 +52,13 @@ pub struct Source {
 
 impl Source {
     pub(super) async fn read(io: &Io, location: &Location, options: &Options) -> Result<Source> {
+        Ok(Self::fetch(io, location, options).await?.0)
+    }
+
+    /// The same, with the bytes of the metadata file, zipped or not.
+    pub(super) async fn fetch(io: &Io, location: &Location, options: &Options) -> Result<(Source, Bytes)> {
         let (raw, found) = io.read(location).await?.ok_or_else(|| missing(location))?;
-        let metadata = parse(raw, location)?;
+        let metadata = parse(raw.clone(), location)?;
         if !metadata.is_object() {
             return Err(Error::new(
                 Kind::Unprocessable,
@@ -76,7 +81,8 @@ impl Source {
             Some(into) => into.join(&folder_name(uuid(&metadata), own.unwrap_or(location.as_str()))),
             None => beside(location, own, &paths),
         };
-        Ok(Source { location: location.clone(), found, metadata, paths: Arc::new(paths), read, folder })
+        let source = Source { location: location.clone(), found, metadata, paths: Arc::new(paths), read, folder };
+        Ok((source, raw))
     }
 
     pub(super) fn is_view(&self) -> bool {
