@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::journal::Journal;
-use crate::model::CatalogName;
+use crate::model::{CatalogName, Secret};
 use crate::replica::{Confirm, Names, Replica, ReplicaSettings, RestSite, SiteCatalog};
 use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
 use crate::telemetry::Metrics;
@@ -73,6 +73,10 @@ pub struct AppCatalog {
     pub separator: Option<String>,
     /// What publishes replicated tables in it, where it is a standby.
     pub replica: Option<Replica>,
+    /// The tables as the upstream has them and names their places: for what works on them by itself.
+    pub tables: Asking,
+    /// Where what we remember of its tables is kept; `None` where the configuration names no place for it.
+    pub state: Option<Database>,
 }
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
@@ -83,10 +87,11 @@ pub async fn build(config: &Config) -> Result<App> {
     let mut catalogs = BTreeMap::new();
     let share = config.limits.cache_bytes / (config.catalogs.len() as u64).max(1);
     for (name, catalog) in &config.catalogs {
-        let standby;
+        let (standby, tables, state);
         let built = match &catalog.source {
             Source::Embedded(embedded) => {
-                let database = databases.open(embedded).await?;
+                let database = databases.open(&embedded.database).await?;
+                state = Some(database.clone());
                 let pointers: Arc<dyn Pointers> = Arc::new(DatabasePointers::open(database, name.clone()).await?);
                 let site: Arc<dyn SiteCatalog> = Arc::new(pointers.clone());
                 standby = replica(config, (name, catalog), |_| site, (&metrics, &storage))?;
@@ -104,12 +109,18 @@ pub async fn build(config: &Config) -> Result<App> {
                 let floor: Arc<dyn Catalog> = Arc::new(PointerCatalog::new(pointers, storage.clone(), settings));
                 let floor = Arc::new(Measure::new(floor, metrics.clone()));
                 let floor = journaled(name, catalog, floor, &storage, &mut journals);
+                tables = Asking::new(name.clone(), floor.clone(), "lifeboat");
                 located(catalog, floor, &storage).map(|stack| (stack, "embedded"))
             }
             Source::Upstream(upstream) => {
                 let floor =
                     rest(config, catalog, upstream, &metrics).map_err(|e| e.context(format!("catalog {name}")))?;
                 let journaled = journaled(name, catalog, floor.clone(), &storage, &mut journals);
+                tables = Asking::new(name.clone(), journaled.clone(), "lifeboat");
+                state = match &config.state {
+                    Some(url) => Some(databases.open(url).await?),
+                    None => None,
+                };
                 let stack = proxy(catalog, journaled, share, (&metrics, &storage))?;
                 let doors = (floor, stack.clone());
                 let site = |overlay| {
@@ -133,7 +144,8 @@ pub async fn build(config: &Config) -> Result<App> {
         // what the upstream judges is not judged twice
         let stack = if passthrough { stack } else { Arc::new(Authorise::new(stack)) as Arc<dyn Catalog> };
         let separator = catalog.separator();
-        catalogs.insert(name.clone(), AppCatalog { stack, kind, passthrough, separator, replica: standby });
+        catalogs
+            .insert(name.clone(), AppCatalog { stack, kind, passthrough, separator, replica: standby, tables, state });
     }
     Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals })
 }
@@ -314,14 +326,14 @@ struct Databases {
 }
 
 impl Databases {
-    async fn open(&mut self, embedded: &config::Embedded) -> Result<Database> {
-        let url = embedded.database.expose();
+    async fn open(&mut self, database: &Secret) -> Result<Database> {
+        let url = database.expose();
         if let Some(database) = self.open.get(url) {
             return Ok(database.clone());
         }
         let settings = match url.strip_prefix("sqlite:") {
             Some(path) => DatabaseSettings::Sqlite { path: PathBuf::from(path) },
-            None => DatabaseSettings::Postgres { url: embedded.database.clone() },
+            None => DatabaseSettings::Postgres { url: database.clone() },
         };
         let database = Database::open(&settings).await?;
         self.open.insert(url.to_owned(), database.clone());
@@ -357,7 +369,7 @@ fn store(settings: &config::Storage) -> StoreSettings {
 }
 
 /// What engines are told, in clear: that is what it is for.
-fn exposed(client_config: &BTreeMap<String, crate::model::Secret>) -> BTreeMap<String, String> {
+fn exposed(client_config: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
     client_config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect()
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/`, each of which may use only those before it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 19] = [
     "error",
     "model",
     "format",
@@ -19,6 +19,9 @@ const ORDER: [&str; 16] = [
     "table",
     "journal",
     "replica",
+    "append",
+    "changes",
+    "maintenance",
     "catalog",
     "jobs",
     "config",

@@ -51,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// How places are reached; the longest prefix wins.
     pub storage: Vec<Storage>,
+    /// The database in which is kept what we remember of the tables of upstreams; `sqlite:/path` or `postgres://…`. An embedded catalog has its own.
+    pub state: Option<Secret>,
     /// The catalogs that are served; at least one.
     pub catalogs: BTreeMap<CatalogName, Catalog>,
 }

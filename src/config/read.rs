@@ -32,6 +32,7 @@ pub(super) fn config(tree: &Node, environment: &Environment<'_>, problems: &mut 
     let metrics_open = root.child("metrics").flag("open");
     let limits = limits(&root.child("limits"));
     let storage = storage(&root);
+    let state = root.child_if_there("state").map(|section| database(&section, environment));
     Some(Config {
         listen: listen?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
@@ -40,6 +41,7 @@ pub(super) fn config(tree: &Node, environment: &Environment<'_>, problems: &mut 
         metrics_open: metrics_open?,
         limits: limits?,
         storage: storage?,
+        state: state.map_or(Some(None), |state| state.map(Some))?,
         catalogs: catalogs?,
     })
 }
@@ -67,6 +69,7 @@ pub(super) fn single(
         metrics_open: root.child("metrics").flag("open")?,
         limits: limits(&root.child("limits"))?,
         storage: Vec::new(),
+        state: None,
         catalogs: BTreeMap::from([(name, catalog)]),
     })
 }
@@ -297,23 +300,25 @@ fn source(section: &Section<'_>, environment: &Environment<'_>) -> Option<Source
 }
 
 fn embedded(section: &Section<'_>, environment: &Environment<'_>) -> Option<Embedded> {
-    let database = section.secret("database").map(|database| {
-        let uri = database.expose();
-        match uri.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) {
-            Some(path) if path.starts_with([':', '/']) => database,
-            Some(path) if !path.is_empty() => Secret::new(format!("sqlite:{}", environment.path(path).display())),
-            None if uri.starts_with("postgres://") || uri.starts_with("postgresql://") => database,
-            _ => {
-                let key = if section.has("database") { "database" } else { "database-file" };
-                section.note(key, "is not a database: write sqlite:/path/catalog.db or postgres://user@host/name");
-                database
-            }
-        }
-    });
     Some(Embedded {
-        database: database?,
+        database: database(section, environment)?,
         warehouse: section.uri("warehouse")?,
         restrict_locations: section.flag("restrict-locations"),
+    })
+}
+
+fn database(section: &Section<'_>, environment: &Environment<'_>) -> Option<Secret> {
+    let database = section.secret("database")?;
+    let uri = database.expose();
+    Some(match uri.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) {
+        Some(path) if path.starts_with([':', '/']) => database,
+        Some(path) if !path.is_empty() => Secret::new(format!("sqlite:{}", environment.path(path).display())),
+        None if uri.starts_with("postgres://") || uri.starts_with("postgresql://") => database,
+        _ => {
+            let key = if section.has("database") { "database" } else { "database-file" };
+            section.note(key, "is not a database: write sqlite:/path/catalog.db or postgres://user@host/name");
+            database
+        }
     })
 }
 

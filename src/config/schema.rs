@@ -163,6 +163,8 @@ pub const KEYS: &[Key] = &[
     key("storage[].access-key-id", Form::Secret, Optional),
     key("storage[].secret-access-key", Form::Secret, Optional),
     key("storage[].path-style", Form::Bool, Is("false")),
+    key("state", Form::Section, Optional),
+    key("state.database", Form::Secret, Required),
     key("catalogs", Form::Named, Required),
     key("catalogs.<name>.embedded", Form::Section, Optional),
     key("catalogs.<name>.embedded.database", Form::Secret, Required),

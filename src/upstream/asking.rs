@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Catalog, Request, Response, Target};
@@ -37,6 +37,15 @@ pub struct Committed {
     pub uuid: String,
     /// Its metadata file.
     pub location: String,
+}
+
+/// A table as its catalog has it, with all of its history.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Its metadata file; some catalogs keep that to themselves.
+    pub metadata_location: Option<String>,
+    /// What is in it.
+    pub metadata: Value,
 }
 
 /// What a catalog has that was not known.
@@ -165,6 +174,30 @@ impl Asking {
         Ok(answer.and_then(|answer| committed(ident.clone(), &answer)))
     }
 
+    /// A table with all of its history; [`Kind::NoSuchTable`] where there is none.
+    pub async fn table(&self, ident: &Ident) -> Result<Loaded> {
+        let loaded = self.ask(Operation::LoadTable, Target::Object(ident.clone()), Vec::new()).await?;
+        loaded_of(ident, loaded.ok_or_else(|| Error::new(Kind::NoSuchTable, format!("Table does not exist: {ident}")))?)
+    }
+
+    /// Commits to a table; the table as it is then. [`Kind::CommitFailed`] where a requirement does not hold, [`Kind::OutcomeUnknown`] where nobody
+    /// can tell whether it landed.
+    pub async fn commit(&self, ident: &Ident, requirements: &[Value], updates: &[Value]) -> Result<Loaded> {
+        let identifier = json!({ "namespace": ident.namespace.levels(), "name": ident.name });
+        let body = json!({ "identifier": identifier, "requirements": requirements, "updates": updates });
+        let request = self.request(Operation::UpdateTable, Target::Object(ident.clone()), &body);
+        let answer = self.call(request, Kind::CommitFailed).await?;
+        // it has landed: an answer that cannot be read does not undo that
+        let unknown = |e: Error| Error::new(Kind::OutcomeUnknown, e.message().to_owned());
+        read(&answer).and_then(|answer| loaded_of(ident, answer)).map_err(unknown)
+    }
+
+    /// Makes a table; [`Kind::AlreadyExists`] where the name is taken. `body` is what the specification's `createTable` takes.
+    pub async fn create(&self, ident: &Ident, body: &Value) -> Result<Loaded> {
+        let request = self.request(Operation::CreateTable, Target::Namespace(ident.namespace.clone()), body);
+        loaded_of(ident, read(&self.call(request, Kind::AlreadyExists).await?)?)
+    }
+
     /// A namespace's properties; `None` where there is none.
     pub async fn properties(&self, namespace: &Namespace) -> Result<Option<BTreeMap<String, String>>> {
         let answer = self.ask(Operation::LoadNamespace, Target::Namespace(namespace.clone()), Vec::new()).await?;
@@ -241,6 +274,14 @@ fn success(response: Response, conflict: Kind) -> Result<Response> {
     Err(Error::new(kind, format!("the catalog answered {} {said}", status.as_u16())))
 }
 
+fn loaded_of(ident: &Ident, mut answer: Value) -> Result<Loaded> {
+    let metadata = answer["metadata"].take();
+    if !metadata.is_object() {
+        return Err(Error::new(Kind::BadUpstream, format!("the catalog's answer has no metadata of {ident}")));
+    }
+    Ok(Loaded { metadata_location: answer["metadata-location"].as_str().map(str::to_owned), metadata })
+}
+
 /// The state that a load result shows.
 pub fn committed(ident: Ident, answer: &Value) -> Option<Committed> {
     let location = answer["metadata-location"].as_str()?.to_owned();
@@ -263,7 +304,6 @@ pub fn namespace(value: &Value) -> Option<Namespace> {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use serde_json::json;
 
     use super::*;
     use crate::model::{MetadataDigest, Named};
