@@ -5,6 +5,8 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
 
-use super::{Children, Found, Listed, Location, check_size};
+use super::{Children, Found, Listed, Location, check_count, check_size};
 use crate::error::{Error, Kind, Result};
 
 /// From this many files on the whole file system is synced.
@@ -47,6 +49,22 @@ pub(super) async fn read(path: PathBuf, size_bytes_max: u64) -> Result<(Bytes, F
             return Err(Error::new(Kind::Unavailable, format!("{} changed while it was read", path.display())));
         }
         Ok((Bytes::from(bytes), found))
+    })
+    .await
+}
+
+pub(super) async fn read_range(path: PathBuf, range: Range<u64>) -> Result<Bytes> {
+    blocking(move || {
+        let file = File::open(&path).map_err(failure)?;
+        let metadata = file.metadata().map_err(failure)?;
+        // before so much is allocated
+        if !metadata.is_file() || range.start > range.end || range.end > metadata.len() {
+            let message = format!("{} is no file of {} bytes or more", path.display(), range.end);
+            return Err(Error::new(Kind::Unavailable, message));
+        }
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.read_exact_at(&mut bytes, range.start).map_err(failure)?;
+        Ok(Bytes::from(bytes))
     })
     .await
 }
@@ -149,11 +167,13 @@ pub(super) async fn delete(path: PathBuf) -> Result<()> {
 pub(super) async fn list(
     prefix: Location,
     root: PathBuf,
+    is_wanted: impl Fn(&Location) -> bool + Send + 'static,
+    count_max: usize,
     mut each: impl FnMut(Listed) -> Result<()> + Send,
-) -> Result<()> {
+) -> Result<usize> {
     let (sender, mut batches) = mpsc::channel(BATCHES_WAITING);
     let walk = blocking(move || {
-        let mut batch = Vec::new();
+        let (mut batch, mut count) = (Vec::new(), 0);
         let mut folders = vec![root.clone()];
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
@@ -167,15 +187,17 @@ pub(super) async fn list(
                 if kind.is_dir() {
                     folders.push(entry.path());
                 } else if kind.is_file() && !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                    batch.extend(listed(&prefix, &root, &entry.path())?);
+                    count += 1;
+                    check_count(count, count_max)?;
+                    batch.extend(listed(&prefix, &root, &entry.path(), &is_wanted)?);
                 }
                 if batch.len() >= BATCH_COUNT && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
-                    return Ok(()); // whoever listens has heard enough
+                    return Ok(count); // whoever listens has heard enough
                 }
             }
         }
         let _ = sender.blocking_send(batch);
-        Ok(())
+        Ok(count)
     });
     let listen = async move {
         while let Some(batch) = batches.recv().await {
@@ -259,14 +281,31 @@ pub(super) async fn remove_empty_folders(root: PathBuf) -> Result<()> {
     .await
 }
 
-/// A file as a listing shows it; `None` when it has gone meanwhile.
-fn listed(prefix: &Location, root: &Path, path: &Path) -> Result<Option<Listed>> {
+/// When a file last changed: a replicator may set the one time, and nobody can set the other.
+fn changed_ms(metadata: &fs::Metadata) -> Option<i64> {
+    use std::os::unix::fs::MetadataExt;
+    let ms = |seconds: i64, nanos: i64| seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000);
+    let modified = ms(metadata.mtime(), metadata.mtime_nsec());
+    modified.max(ms(metadata.ctime(), metadata.ctime_nsec()))
+}
+
+/// A file as a listing shows it; `None` when it is not wanted or has gone meanwhile.
+fn listed(
+    prefix: &Location,
+    root: &Path,
+    path: &Path,
+    is_wanted: impl Fn(&Location) -> bool,
+) -> Result<Option<Listed>> {
     let below = path.strip_prefix(root).map_err(|e| Error::internal(e.to_string()))?;
     let Some(below) = below.to_str() else {
         return Err(Error::new(Kind::Unprocessable, format!("the name of {} is not UTF-8", path.display())));
     };
+    let location = prefix.join(below);
+    if !is_wanted(&location) {
+        return Ok(None);
+    }
     match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(Listed { location: prefix.join(below), size_bytes: metadata.len() })),
+        Ok(metadata) => Ok(Some(Listed { location, size_bytes: metadata.len(), changed_ms: changed_ms(&metadata) })),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failure(e)),
     }
@@ -329,7 +368,11 @@ mod tests {
         assert_eq!(storage.read(&file, 10).await.expect("read"), "one");
         assert_eq!(storage.read(&file, 2).await.expect_err("too large").kind(), Kind::Unprocessable);
         let listed = storage.list(&root, 10).await.expect("listed");
-        assert_eq!(listed, [Listed { location: file.clone(), size_bytes: 3 }]);
+        assert_eq!(listed.iter().map(|l| (&l.location, l.size_bytes)).collect::<Vec<_>>(), [(&file, 3)]);
+        assert!(listed[0].changed_ms.is_some());
+        assert_eq!(storage.read_range(&file, 1..3).await.expect("a part"), "ne");
+        assert_eq!(storage.read_range(&file, 1..4).await.expect_err("too long").kind(), Kind::Unavailable);
+        assert_eq!(storage.list_wanted(&root, 10, |_| false).await.expect("listed"), (Vec::new(), 1));
         storage.delete_all(vec![file.clone(), root.join("never-there")]).await.expect("deleted");
         assert_eq!(storage.size_bytes(&file).await.expect("looked"), None);
         assert_eq!(storage.read(&file, 10).await.expect_err("gone").kind(), Kind::NotFound);

@@ -11,6 +11,7 @@ mod vending;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Listed {
     pub location: Location,
     /// Its size.
     pub size_bytes: u64,
+    /// When it last changed, in milliseconds since 1970, where that is known: the later of a local file's two times, of which nobody can set one.
+    pub changed_ms: Option<i64>,
 }
 
 /// What is directly in a folder.
@@ -123,6 +126,21 @@ impl Storage {
         };
         self.metrics.storage("get", 1, read.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64));
         read.map_err(|e| e.context(format!("reading {location}")))
+    }
+
+    /// A part of a file, which must have all of it.
+    pub async fn read_range(&self, location: &Location, range: Range<u64>) -> Result<Bytes> {
+        let size_bytes = range.end.saturating_sub(range.start);
+        self.metrics.storage("get", 1, size_bytes);
+        let read = match self.place(location)? {
+            Place::Local(path) => local::read_range(path, range).await,
+            Place::Object { bucket, key } => self.bucket(location, &bucket)?.read_range(&key, range).await,
+        };
+        let whole = |bytes: Bytes| match bytes.len() as u64 == size_bytes {
+            true => Ok(bytes),
+            false => Err(Error::new(Kind::Unavailable, "the file became shorter while it was read")),
+        };
+        read.and_then(whole).map_err(|e| e.context(format!("reading {location}")))
     }
 
     /// Writes a file that must not exist; [`Kind::AlreadyExists`] when it does, and then nothing is changed. Durable when it returns.
@@ -265,6 +283,38 @@ impl Storage {
         .map_err(|e| e.context(format!("looking at {folder}")))
     }
 
+    /// The files below a prefix that are wanted, and how many there are in all, at most `count_max`. Nothing is asked of a local file that is not wanted.
+    pub async fn list_wanted(
+        &self,
+        prefix: &Location,
+        count_max: usize,
+        is_wanted: impl Fn(&Location) -> bool + Send + Sync + 'static,
+    ) -> Result<(Vec<Listed>, usize)> {
+        let (mut wanted, mut count) = (Vec::new(), 0);
+        let listed = match self.place(prefix)? {
+            Place::Local(path) => {
+                let each = |file| {
+                    wanted.push(file);
+                    Ok(())
+                };
+                count = local::list(prefix.clone(), path, is_wanted, count_max, each).await?;
+                Ok(())
+            }
+            Place::Object { bucket, key } => {
+                let each = |file: Listed| {
+                    count += 1;
+                    check_count(count, count_max)?;
+                    wanted.extend(is_wanted(&file.location).then_some(file));
+                    Ok(())
+                };
+                self.bucket(prefix, &bucket)?.list(prefix, &key, each).await
+            }
+        };
+        self.metrics.storage("list", 1 + (count / object::KEYS_A_PAGE) as u64, 0);
+        listed.map_err(|e| e.context(format!("listing {prefix}")))?;
+        Ok((wanted, count))
+    }
+
     /// Calls `each` with the files below a prefix as they are found, as [`Storage::list`] does; the listing is never held as a whole.
     pub async fn list_each(
         &self,
@@ -275,13 +325,11 @@ impl Storage {
         let mut count = 0;
         let counted = |file| {
             count += 1;
-            if count > count_max {
-                return Err(Error::new(Kind::Unprocessable, format!("more than {count_max} files")));
-            }
+            check_count(count, count_max)?;
             each(file)
         };
         let listed = match self.place(prefix)? {
-            Place::Local(path) => local::list(prefix.clone(), path, counted).await,
+            Place::Local(path) => local::list(prefix.clone(), path, |_| true, count_max, counted).await.map(drop),
             Place::Object { bucket, key } => self.bucket(prefix, &bucket)?.list(prefix, &key, counted).await,
         };
         self.metrics.storage("list", 1 + (count / object::KEYS_A_PAGE) as u64, 0);
@@ -310,6 +358,14 @@ impl Storage {
         let closest = covering.max_by_key(|(_, s)| (s.prefix.in_store().len(), location.is_under(&s.prefix)));
         closest.map_or(self.settings.len(), |(at, _)| at)
     }
+}
+
+/// Refuses a listing that is longer than the caller can take.
+fn check_count(count: usize, count_max: usize) -> Result<()> {
+    if count > count_max {
+        return Err(Error::new(Kind::Unprocessable, format!("more than {count_max} files")));
+    }
+    Ok(())
 }
 
 /// Refuses a file that is larger than the caller can take.

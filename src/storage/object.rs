@@ -2,6 +2,8 @@
 //!
 //! Keys are taken as written; one that `object_store` would have to change (an empty or `.` segment) is refused by name.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider};
@@ -81,6 +83,10 @@ impl Bucket {
         Ok((found.bytes().await.map_err(failure)?, described))
     }
 
+    pub(super) async fn read_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        self.store.get_range(&path(key)?, range).await.map_err(failure)
+    }
+
     pub(super) async fn write_new(&self, key: &str, bytes: Bytes) -> Result<()> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         self.store.put_opts(&path(key)?, bytes.into(), options).await.map_err(failure)?;
@@ -113,7 +119,8 @@ impl Bucket {
         while let Some(object) = listing.try_next().await.map_err(failure)? {
             let key = object.location.as_ref();
             let rest = key.strip_prefix(below.as_ref()).unwrap_or(key).trim_start_matches('/');
-            each(Listed { location: prefix.join(rest), size_bytes: object.size })?;
+            let changed_ms = Some(object.last_modified.timestamp_millis());
+            each(Listed { location: prefix.join(rest), size_bytes: object.size, changed_ms })?;
         }
         Ok(())
     }
