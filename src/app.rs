@@ -1,6 +1,6 @@
 //! The composition root: a configuration becomes the catalogs' stacks and the server's settings.
 //!
-//! The only file that names adapters, and where the order of the layers is written: authorise, site credentials, standby, cache, client locations, measure, upstream. An embedded
+//! The only file that names adapters, and where the order of the layers is written: authorise, landing, site credentials, standby, cache, client locations, measure, upstream. An embedded
 //! catalog makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use crate::append::{AppendSettings, Appends, LandingSettings};
 use crate::catalog::{
     Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Given, JournalWriter, Journaled,
-    Measure, Scope, SiteCredentials, SiteCredentialsSettings, Standby,
+    Landing, Measure, Scope, SiteCredentials, SiteCredentialsSettings, Standby,
 };
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
@@ -54,6 +55,9 @@ impl App {
         for replica in self.catalogs.values().filter_map(|catalog| catalog.replica.clone()) {
             jobs.spawn(replica.run());
         }
+        for appends in self.catalogs.values().filter_map(|catalog| catalog.appends.clone()) {
+            jobs.spawn(appends.run());
+        }
         for journal in std::mem::take(&mut self.journals) {
             jobs.spawn(journal.run());
         }
@@ -77,6 +81,8 @@ pub struct AppCatalog {
     pub tables: Asking,
     /// Where what we remember of its tables is kept; `None` where the configuration names no place for it.
     pub state: Option<Database>,
+    /// What appends to its tables; `None` for a standby, and where callers bring credentials of their own.
+    pub appends: Option<Appends>,
 }
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
@@ -131,23 +137,40 @@ pub async fn build(config: &Config) -> Result<App> {
             }
         };
         let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
-        let stack = match (&standby, &catalog.replica) {
-            (Some(replica), Some(settings)) => {
-                let stack = Standby::new(stack, replica.clone(), settings.primary.clone());
-                let credentials = site_credentials(name, catalog, settings, &storage);
-                let credentials = credentials.map_err(|e| e.context(format!("catalog {name}")))?;
-                Arc::new(SiteCredentials::new(Arc::new(stack), credentials)) as Arc<dyn Catalog>
-            }
-            _ => stack,
-        };
         let passthrough = catalog.is_judged_upstream();
-        // what the upstream judges is not judged twice
-        let stack = if passthrough { stack } else { Arc::new(Authorise::new(stack)) as Arc<dyn Catalog> };
+        let appends = appends((name, catalog), (&tables, &state), &storage, &metrics)?;
+        let stack = dressed((name, catalog), stack, (&standby, &appends), &storage)?;
         let separator = catalog.separator();
-        catalogs
-            .insert(name.clone(), AppCatalog { stack, kind, passthrough, separator, replica: standby, tables, state });
+        catalogs.insert(
+            name.clone(),
+            AppCatalog { stack, kind, passthrough, separator, replica: standby, tables, state, appends },
+        );
     }
     Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals })
+}
+
+/// A catalog's stack with the layers of what Lifeboat does with its tables, and the one that asks for rights.
+fn dressed(
+    (name, catalog): (&CatalogName, &config::Catalog),
+    stack: Arc<dyn Catalog>,
+    (standby, appends): (&Option<Replica>, &Option<Appends>),
+    storage: &Arc<Storage>,
+) -> Result<Arc<dyn Catalog>> {
+    let stack = match (standby, &catalog.replica) {
+        (Some(replica), Some(settings)) => {
+            let stack = Standby::new(stack, replica.clone(), settings.primary.clone());
+            let credentials = site_credentials(name, catalog, settings, storage);
+            let credentials = credentials.map_err(|e| e.context(format!("catalog {name}")))?;
+            Arc::new(SiteCredentials::new(Arc::new(stack), credentials)) as Arc<dyn Catalog>
+        }
+        _ => stack,
+    };
+    let stack = match appends {
+        Some(appends) if catalog.append.is_some() => Arc::new(Landing::new(stack, appends.clone())) as Arc<dyn Catalog>,
+        _ => stack,
+    };
+    // what the upstream judges is not judged twice
+    Ok(if catalog.is_judged_upstream() { stack } else { Arc::new(Authorise::new(stack)) })
 }
 
 /// The upstream itself.
@@ -253,6 +276,41 @@ fn primary(config: &Config, asked: &str, metrics: &Metrics) -> Result<Option<Ask
         },
         None => None,
     })
+}
+
+/// What appends to a catalog's tables, if it may.
+fn appends(
+    (name, catalog): (&CatalogName, &config::Catalog),
+    (tables, state): (&Asking, &Option<Database>),
+    storage: &Arc<Storage>,
+    metrics: &Metrics,
+) -> Result<Option<Appends>> {
+    if catalog.replica.is_some() || catalog.is_judged_upstream() {
+        return Ok(None);
+    }
+    let client_map = match &catalog.client_locations {
+        Some(locations) => Some(Arc::new(LocationMap::new(locations.map.iter().cloned())?.inverse()?)),
+        None => None,
+    };
+    let landing = |landing: &config::Landing| LandingSettings {
+        from: Location::new(&landing.from),
+        external_only: landing.external_only,
+        evolve: landing.evolve,
+        create: landing.create,
+        branch: landing.branch.clone(),
+        settle: landing.settle,
+        files_per_commit: usize::try_from(landing.files_per_commit).unwrap_or(usize::MAX),
+    };
+    let (settings, landings) = match &catalog.append {
+        Some(append) => {
+            let landings = append.tables.iter().map(|(ident, of)| (ident.clone(), landing(of))).collect();
+            let (max_staleness, wait_max, interval) = (append.max_staleness, append.wait, append.interval);
+            (AppendSettings { catalog: name.clone(), client_map, max_staleness, wait_max, interval }, landings)
+        }
+        None => (AppendSettings::for_calls(name.clone(), client_map), BTreeMap::new()),
+    };
+    let (storage, tables) = (storage.clone(), tables.clone());
+    Ok(Some(Appends::new(storage, tables, state.clone(), settings, landings, metrics.clone())))
 }
 
 /// The catalog with its journal, where it has one.

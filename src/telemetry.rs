@@ -20,7 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
-use crate::model::{CatalogName, Operation};
+use crate::model::{CatalogName, Ident, Operation};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -158,6 +158,12 @@ struct CatalogLabels {
     catalog: String,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TableLabels {
+    catalog: String,
+    table: String,
+}
+
 /// Upper bounds of the latency buckets: from a cached answer to a commit that waits for its upstream.
 const SECONDS_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -190,6 +196,10 @@ struct Series {
     replica_sweep_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
     storage_requests: Family<OperationLabels, Counter>,
     storage_bytes: Family<OperationLabels, Counter>,
+    appended_files: Family<CatalogLabels, Counter>,
+    appended_rows: Family<CatalogLabels, Counter>,
+    append_failures: Family<CatalogLabels, Counter>,
+    append_left_out_files: Family<TableLabels, Gauge<i64, AtomicI64>>,
 }
 
 /// Every metric of this process.
@@ -230,6 +240,10 @@ impl Metrics {
             replica_sweep_seconds: Family::default(),
             storage_requests: Family::default(),
             storage_bytes: Family::default(),
+            appended_files: Family::default(),
+            appended_rows: Family::default(),
+            append_failures: Family::default(),
+            append_left_out_files: Family::default(),
         };
         series.register();
         Metrics(Arc::new(series))
@@ -279,6 +293,24 @@ impl Metrics {
     /// One reload of tokens or certificates; `operation` says of what and how it went.
     pub fn reload(&self, operation: &'static str) {
         self.0.reloads.get_or_create(&OperationLabels { operation }).inc();
+    }
+
+    /// Data files were appended.
+    pub fn appended(&self, catalog: &CatalogName, files: u64, rows: u64) {
+        let labels = CatalogLabels { catalog: catalog.to_string() };
+        self.0.appended_files.get_or_create(&labels).inc_by(files);
+        self.0.appended_rows.get_or_create(&labels).inc_by(rows);
+    }
+
+    /// Files that landed for a table could not be looked at or committed.
+    pub fn append_failed(&self, catalog: &CatalogName) {
+        self.0.append_failures.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc();
+    }
+
+    /// So many files that landed for a table are left out.
+    pub fn append_left_out(&self, catalog: &CatalogName, table: &Ident, files: u64) {
+        let labels = TableLabels { catalog: catalog.to_string(), table: table.to_string() };
+        self.0.append_left_out_files.get_or_create(&labels).set(i64::try_from(files).unwrap_or(i64::MAX));
     }
 
     /// How many of a replica's tables stand so.
@@ -341,6 +373,11 @@ impl Series {
         to.register_with_unit("upstream", "Time of one exchange with an upstream", Unit::Seconds, latency);
         to.register("cache_lookups", "Looks into the cache of answers", self.cache_lookups.clone());
         to.register("commits", "Commits by how they ended", self.commits.clone());
+        to.register("appended_files", "Data files that were appended", self.appended_files.clone());
+        to.register("appended_rows", "Rows of data files that were appended", self.appended_rows.clone());
+        to.register("append_failures", "Appends that failed", self.append_failures.clone());
+        let left_out = self.append_left_out_files.clone();
+        to.register("append_left_out_files", "Files that landed and are left out", left_out);
         to.register("replica_tables", "Replicated tables by how they stand", self.replica_tables.clone());
         let lag = self.replica_lag_seconds.clone();
         to.register_with_unit("replica_lag", "How far the table furthest behind is behind", Unit::Seconds, lag);
@@ -384,6 +421,9 @@ mod tests {
         metrics.commit(&catalog, CommitOutcome::Conflict);
         metrics.purge(&catalog, true, 7);
         metrics.reload("tokens");
+        metrics.appended(&catalog, 2, 20);
+        metrics.append_failed(&catalog);
+        metrics.append_left_out(&catalog, &Ident::from_dotted("a.t").expect("a name"), 1);
         metrics.replica_tables(&catalog, "behind", 3);
         metrics.replica_lag(&catalog, 1.5);
         metrics.replica_published(&catalog);

@@ -85,6 +85,20 @@ impl Location {
         }
     }
 
+    /// A spelling that all spellings of the place share, so that two can be compared; where the place leads nowhere for us, its own.
+    pub fn in_one_spelling(&self) -> String {
+        match self.place() {
+            Ok(Place::Local(path)) => {
+                let is_plain = !self.0.contains("//") && !self.0.contains("/./");
+                // what has slashes beside each other may still be plain behind its scheme, and loses nothing here
+                let path = if is_plain { path } else { path.components().collect() };
+                path.to_str().map_or_else(|| self.0.clone(), str::to_owned)
+            }
+            Ok(Place::Object { bucket, key }) => format!("s3://{bucket}/{key}"),
+            Err(_) => self.0.clone(),
+        }
+    }
+
     /// Whether this is a whole file system or a whole bucket.
     pub fn is_root(&self) -> bool {
         match self.place() {
@@ -216,6 +230,11 @@ mod tests {
         assert!(!at("s3://b2/t/f").leads_into(&at("s3://b/t")));
         assert!(!at("/w/t2").leads_into(&at("/w/t")));
         assert!(!at("/w/t/../x").leads_into(&at("/w/x")));
+        for text in ["file:///w/t/f", "file:/w//t/./f", "/w/t/f"] {
+            assert_eq!(at(text).in_one_spelling(), "/w/t/f", "{text}");
+        }
+        assert_eq!(at("s3n://b/t/f").in_one_spelling(), "s3://b/t/f");
+        assert_eq!(at("hdfs://nn/t").in_one_spelling(), "hdfs://nn/t");
         assert!(at("s3://b/").is_root() && at("file:///").is_root() && !at("s3://b/t").is_root());
     }
 

@@ -26,7 +26,7 @@ pub use mapping::{NAME_MAPPING, NameMapping};
 pub use matching::Difference;
 pub use partition::OneValue;
 pub use table::{Spec, SpecField, TableShape};
-pub use text::{folders, type_of};
+pub use text::{folders, partition_value, type_of};
 
 use super::manifest::{DataFile, FileContent};
 use super::parquet::{self, ENCRYPTED, Fault, MAGIC, ShapeLimits, Tail};

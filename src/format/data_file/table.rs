@@ -118,6 +118,11 @@ impl TableShape {
         })
     }
 
+    /// The highest id of a column.
+    pub fn last_column_id(&self) -> i32 {
+        self.last_column_id
+    }
+
     pub(super) fn mode(&self, field_id: i32) -> Mode {
         self.modes.by_id.get(&field_id).copied().unwrap_or(self.modes.default)
     }

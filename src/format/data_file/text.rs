@@ -1,9 +1,11 @@
 //! Values as names of folders have them (`day=2026-11-22`), percent-encoded as Hive and Spark do.
 
 use percent_encoding::percent_decode_str;
+use serde_json::Value as Json;
 
 use crate::format::manifest::{Value, ValueType};
 use crate::format::transform::days_of;
+use crate::model::unhex;
 
 /// What stands for null.
 pub(super) const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -38,6 +40,30 @@ pub(super) fn value(text: &str, value_type: ValueType) -> Option<Value> {
         | ValueType::Binary
         | ValueType::Fixed(_) => return None,
     })
+}
+
+/// A partition's value from the specification's JSON for single values (appendix D); `None` where it is none of this type.
+pub fn partition_value(json: &Json, value_type: ValueType) -> Option<Option<Value>> {
+    let bytes = || unhex(json.as_str()?);
+    let value = match (json, value_type) {
+        (Json::Null, _) => return Some(None),
+        (Json::Bool(value), ValueType::Boolean) => Value::Boolean(*value),
+        (Json::Number(number), ValueType::Int) => Value::Int(number.as_i64()?.try_into().ok()?),
+        (Json::Number(number), ValueType::Long) => Value::Long(number.as_i64()?),
+        (Json::Number(number), ValueType::Float) => Value::Float(number.as_f64()? as f32),
+        (Json::Number(number), ValueType::Double) => Value::Double(number.as_f64()?),
+        (Json::String(_), ValueType::Binary | ValueType::Fixed(_)) => Value::Bytes(bytes()?),
+        (Json::String(text), ValueType::Timestamp { utc: true }) => {
+            Value::Long(timestamp(text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z'))?)?)
+        }
+        (Json::String(text), ValueType::Timestamp { utc: false }) => Value::Long(timestamp(text)?),
+        (Json::String(text), ValueType::Time) => Value::Long(timestamp(&format!("1970-01-01T{text}"))?),
+        (Json::String(text), ValueType::String | ValueType::Uuid | ValueType::Date | ValueType::Decimal { .. }) => {
+            value(text, value_type)?
+        }
+        _ => return None,
+    };
+    value.is(value_type).then_some(Some(value))
 }
 
 /// The type that fits all of these best: whole numbers, dates, else text.
@@ -123,6 +149,17 @@ mod tests {
         ] {
             assert_eq!(value(text, value_type), expected, "{text} as {value_type}");
         }
+    }
+
+    #[test]
+    fn single_values_are_read_from_json() {
+        let of = |json: &str, value_type| partition_value(&serde_json::from_str(json).expect("JSON"), value_type);
+        assert_eq!(of("null", ValueType::Int), Some(None));
+        assert_eq!(of("\"1970-01-02\"", ValueType::Date), Some(Some(Value::Int(1))));
+        let at = of("\"1970-01-01T00:00:01+00:00\"", ValueType::Timestamp { utc: true });
+        assert_eq!(at, Some(Some(Value::Long(1_000_000))));
+        assert_eq!(of("\"0aff\"", ValueType::Binary), Some(Some(Value::Bytes(vec![10, 255]))));
+        assert_eq!((of("3000000000", ValueType::Int), of("\"x\"", ValueType::Int)), (None, None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 pub use avro::Codec;
 pub use read::read_list;
-pub use snapshot::{Draft, SnapshotIds, draft_snapshot};
+pub use snapshot::{Draft, NewManifest, SnapshotBase, SnapshotIds, Totals, draft_snapshot};
 pub use value::{Value, ValueType};
 pub use write::{ListHeader, ManifestHeader, Written, write_list, write_manifest};
 
