@@ -33,6 +33,11 @@ impl TableId {
         }
     }
 
+    /// As it was kept.
+    pub(super) fn kept(text: &str) -> TableId {
+        TableId(text.to_owned())
+    }
+
     /// As positions are kept by.
     pub fn as_str(&self) -> &str {
         &self.0

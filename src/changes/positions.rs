@@ -79,6 +79,24 @@ pub struct NewPosition {
     pub committed_at_ms: i64,
 }
 
+impl Consumer {
+    /// As it is kept when a commit has made it this version.
+    pub fn committed(table: &TableId, new: NewPosition, version: i64) -> Consumer {
+        Consumer {
+            table_uuid: table.as_str().to_owned(),
+            name: new.name,
+            version,
+            position: new.position.text(table),
+            needs: new.position.needs(),
+            holds_back: new.holds_back,
+            branch: new.branch,
+            table: new.table,
+            committed_by: new.committed_by,
+            committed_at_ms: new.committed_at_ms,
+        }
+    }
+}
+
 /// Whether this can be a reader's name; it becomes a part of paths and metrics.
 pub fn check_name(name: &str) -> Result<()> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
