@@ -1,8 +1,9 @@
-//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `config`, `version`.
+//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `changes`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
 
+mod changes;
 pub mod demo;
 mod doctor;
 mod init;
@@ -86,6 +87,9 @@ enum Command {
     /// Keep a table that was dropped at the primary, or give it back its name
     #[command(after_help = replica::help("undrop"))]
     Undrop(replica::ReplicaOptions),
+    /// Print which files came and went in a table, snapshot by snapshot
+    #[command(after_help = changes::help())]
+    Changes(changes::ChangesOptions),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -214,6 +218,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Sync(options) => block_on(replica::run(options, replica::What::Sync)),
         Command::Status(options) => block_on(replica::run(options, replica::What::Status)),
         Command::Undrop(options) => block_on(replica::run(options, replica::What::Undrop)),
+        Command::Changes(options) => block_on(changes::run(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();
