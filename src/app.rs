@@ -14,6 +14,7 @@ use crate::catalog::{
     Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Given, JournalWriter, Journaled,
     Landing, Measure, Scope, SiteCredentials, SiteCredentialsSettings, Standby,
 };
+use crate::changes::{Feeds, Lags, Positions};
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
 use crate::error::{Error, Result};
@@ -61,7 +62,19 @@ impl App {
         for journal in std::mem::take(&mut self.journals) {
             jobs.spawn(journal.run());
         }
+        for (name, catalog) in self.catalogs.iter().filter(|(_, catalog)| !catalog.passthrough) {
+            let Some(state) = &catalog.state else { continue };
+            let positions = Positions::new(state.clone());
+            jobs.spawn(Lags::new(name.clone(), catalog.tables.clone(), positions, self.metrics.clone()).run());
+        }
         jobs
+    }
+
+    /// The changes of all tables, read with `storage`.
+    pub fn feeds(&self, storage: Arc<Storage>) -> Feeds {
+        let with_state = self.catalogs.iter().filter_map(|(name, catalog)| Some((name, catalog.state.as_ref()?)));
+        let positions = with_state.map(|(name, state)| (name.clone(), Positions::new(state.clone()))).collect();
+        Feeds::new(storage, positions, self.metrics.clone())
     }
 }
 
@@ -412,6 +425,24 @@ pub fn storage_for_callers(config: &Config) -> Storage {
         Source::Upstream(_) => None,
     });
     storage(config).with_local_roots(stores.chain(warehouses).map(Location::new).collect())
+}
+
+/// As [`storage_for_callers`], with the places at which standbys and clients' namings of the storage have tables: for what tables' metadata leads to.
+pub fn storage_of_tables(config: &Config) -> Storage {
+    let mut roots: Vec<&str> = config.storage.iter().map(|store| store.prefix.as_str()).collect();
+    for catalog in config.catalogs.values() {
+        if let Source::Embedded(embedded) = &catalog.source {
+            roots.push(&embedded.warehouse);
+        }
+        if let Some(replica) = &catalog.replica {
+            roots.push(&replica.overlay);
+            roots.extend(replica.map.iter().map(|(_, to)| to.as_str()));
+        }
+        if let Some(locations) = &catalog.client_locations {
+            roots.push(&locations.overlay);
+        }
+    }
+    storage(config).with_local_roots(roots.into_iter().map(Location::new).collect())
 }
 
 fn store(settings: &config::Storage) -> StoreSettings {

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod append;
 pub mod catalog;
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod database;

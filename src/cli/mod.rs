@@ -1,9 +1,10 @@
-//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `append`, `config`, `version`.
+//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `append`, `changes`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
 
 mod append;
+mod changes;
 pub mod demo;
 mod doctor;
 mod init;
@@ -90,6 +91,9 @@ enum Command {
     /// Append data files that landed without metadata, each once
     #[command(after_help = append::help())]
     Append(append::AppendOptions),
+    /// Print which files came and went in a table, snapshot by snapshot
+    #[command(after_help = changes::help())]
+    Changes(changes::ChangesOptions),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -219,6 +223,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(options) => block_on(replica::run(options, replica::What::Status)),
         Command::Undrop(options) => block_on(replica::run(options, replica::What::Undrop)),
         Command::Append(options) => block_on(append::append(options)),
+        Command::Changes(options) => block_on(changes::run(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

@@ -12,6 +12,7 @@ pub mod location;
 pub mod manifest;
 pub mod metadata;
 mod parquet;
+pub mod partition;
 pub mod puffin;
 pub mod relocate;
 pub mod transform;

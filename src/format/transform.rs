@@ -104,14 +104,14 @@ fn days(value: &Value, source: ValueType) -> Option<i32> {
 }
 
 /// Year and month (1 to 12) of a day since 1970-01-01, in the Gregorian calendar without an end ("days from civil", H. Hinnant).
-pub(in crate::format) fn year_and_month(days: i32) -> (i32, i32) {
-    let (year, month, _) = civil(days);
-    (year, month)
+fn year_and_month(days: i32) -> (i32, i32) {
+    let (year, month, _) = civil(days.into());
+    (year as i32, month)
 }
 
 /// Year, month and day of a day since 1970-01-01.
-pub(in crate::format) fn civil(days: i32) -> (i32, i32, i32) {
-    let shifted = i64::from(days) + 719_468;
+pub(in crate::format) fn civil(days: i64) -> (i64, i32, i32) {
+    let shifted = days.saturating_add(719_468);
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -119,7 +119,7 @@ pub(in crate::format) fn civil(days: i32) -> (i32, i32, i32) {
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as i32;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as i32;
-    let year = (year_of_era + era * 400) as i32 + i32::from(month <= 2);
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
 
@@ -136,7 +136,7 @@ pub(in crate::format) fn days_of(year: i32, month: i32, day: i32) -> Option<i32>
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     let days = i32::try_from(era * 146_097 + day_of_era - 719_468).ok()?;
     // the 31st of a month with 30 days is a day of the next one
-    (civil(days) == (year, month, day)).then_some(days)
+    (civil(days.into()) == (year.into(), month, day)).then_some(days)
 }
 
 fn truncated(value: &Value, width: u32) -> Option<Value> {
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(hour, Some(Some(Value::Int(-1))));
         assert_eq!(days_of(2023, 2, 29), None);
         for days in (-1_000_000..1_000_000).step_by(997) {
-            let (year, month, at) = civil(days);
-            assert_eq!(days_of(year, month, at), Some(days));
+            let (year, month, at) = civil(days.into());
+            assert_eq!(days_of(year as i32, month, at), Some(days));
         }
     }
 

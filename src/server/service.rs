@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use crate::changes::Feeds;
 use crate::error::{Error, Kind, Result};
 use crate::jobs::{RelocationJobs, SyncJobs};
 use crate::model::CatalogName;
@@ -60,6 +61,7 @@ pub(super) struct Server {
     pub(super) writes: Writes,
     pub(super) relocations: RelocationJobs,
     pub(super) syncs: SyncJobs,
+    pub(super) feeds: Feeds,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
     pub(super) readiness: Readiness,

@@ -308,6 +308,22 @@ impl Spans {
             Some(_) => Err("a field that should be true or false is something else"),
         }
     }
+
+    /// The numbers of an array; none where there is no array.
+    pub fn longs(&self, schema: &Schema, raw: &[u8], slot: Slot) -> Result<Vec<i64>, Damage> {
+        let span = self.get(slot);
+        let Some(node) = span.node else { return Ok(Vec::new()) };
+        let Node::FlatArray(_, Flat::Numbers(1)) = schema.node(node) else {
+            return Err("a field that should be an array of numbers is something else");
+        };
+        let mut found = Vec::new();
+        let each = |cursor: &mut Cursor<'_>| {
+            found.push(cursor.long()?);
+            Ok(())
+        };
+        Cursor::new(raw, span.value).blocks(each, true)?;
+        Ok(found)
+    }
 }
 
 /// Calls `each` for the records of the array at `span`, with their fields of these ids, by place.

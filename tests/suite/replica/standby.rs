@@ -96,6 +96,11 @@ impl Standby {
         }
     }
 
+    /// What it serves of changes.
+    pub fn feeds(&self, storage: Arc<lifeboat::storage::Storage>) -> lifeboat::changes::Feeds {
+        self.app.feeds(storage)
+    }
+
     fn catalog(&self) -> &app::AppCatalog {
         self.app.catalogs.values().next().expect("one catalog")
     }
