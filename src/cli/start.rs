@@ -43,6 +43,7 @@ pub(super) async fn serve_app(mut app: App, config: &Config, ready: impl FnOnce(
             kind: catalog.kind,
             passthrough: catalog.passthrough,
             replica: catalog.replica,
+            appends: catalog.appends,
         };
         (name, served)
     });

@@ -5,6 +5,7 @@
 //! begun is finished, whatever its client does. What a request means is the stack's business, whose layers live in `catalog/`.
 
 mod admin;
+mod appends;
 mod auth;
 mod body;
 mod changes;
@@ -33,9 +34,10 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use crate::append::Appends;
 use crate::changes::Feeds;
 use crate::error::{Error, Result};
-use crate::jobs::{RelocationJobs, SyncJobs};
+use crate::jobs::{AppendJobs, RelocationJobs, SyncJobs};
 use crate::model::{CatalogName, Principal};
 use crate::replica::Replica;
 use crate::telemetry::Metrics;
@@ -67,6 +69,8 @@ pub struct ServedCatalog {
     pub passthrough: bool,
     /// What publishes replicated tables in it, where it is a standby.
     pub replica: Option<Replica>,
+    /// What appends to its tables, if it may.
+    pub appends: Option<Appends>,
 }
 
 /// Everything to be served.
@@ -148,6 +152,8 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
     let certificates = settings.tls.clone().map(tls::Certificates::load).transpose()?;
     let reloader = Arc::new(reload::Reloader::new(tokens, certificates, metrics.clone()));
     let syncs = SyncJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.replica.clone())).collect());
+    let appends =
+        AppendJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.appends.clone())).collect());
     let entries: HashMap<String, Arc<Entry>> =
         catalogs.into_iter().map(|(name, served)| (name.to_string(), Arc::new(Entry { name, served }))).collect();
     let server = Arc::new(Server {
@@ -162,6 +168,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         writes: listen::Writes::new(),
         relocations,
         syncs,
+        appends,
         feeds,
         readiness: health::Readiness::default(),
         started: Instant::now(),
@@ -173,6 +180,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         .merge(relocations::routes())
         .merge(replicas::routes())
         .merge(syncs::routes())
+        .merge(appends::routes())
         .merge(changes::routes())
         .merge(consumers::routes())
         .fallback(health::nothing_here);

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::changes::Feeds;
 use crate::error::{Error, Kind, Result};
-use crate::jobs::{RelocationJobs, SyncJobs};
+use crate::jobs::{AppendJobs, RelocationJobs, SyncJobs};
 use crate::model::CatalogName;
 use crate::telemetry::{Metrics, panic_text};
 use crate::upstream::Response;
@@ -61,6 +61,7 @@ pub(super) struct Server {
     pub(super) writes: Writes,
     pub(super) relocations: RelocationJobs,
     pub(super) syncs: SyncJobs,
+    pub(super) appends: AppendJobs,
     pub(super) feeds: Feeds,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
@@ -88,6 +89,7 @@ impl Server {
         self.stops.store(true, Ordering::Relaxed);
         self.relocations.jobs.stop();
         self.syncs.jobs.stop();
+        self.appends.jobs.stop();
     }
 }
 
