@@ -85,6 +85,14 @@ impl Location {
         }
     }
 
+    /// The same place by the scheme of another one, where both are schemes of S3.
+    pub fn in_scheme_of(self, other: &Location) -> Location {
+        match other.scheme() {
+            Some(scheme) if self.is_s3() && other.is_s3() => Location(format!("{scheme}:{}", self.in_store())),
+            _ => self,
+        }
+    }
+
     /// A spelling that all spellings of the place share, so that two can be compared; where the place leads nowhere for us, its own.
     pub fn in_one_spelling(&self) -> String {
         match self.place() {
