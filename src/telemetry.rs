@@ -148,6 +148,19 @@ struct OutcomeLabels {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WorkLabels {
+    catalog: String,
+    work: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WorkOutcomeLabels {
+    catalog: String,
+    work: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabels {
     catalog: String,
     state: &'static str,
@@ -182,6 +195,10 @@ struct Series {
     commits: Family<OutcomeLabels, Counter>,
     purge_jobs: Family<OutcomeLabels, Counter>,
     purge_files: Family<CatalogLabels, Counter>,
+    maintenance_runs: Family<WorkOutcomeLabels, Counter>,
+    maintenance_files: Family<WorkLabels, Counter>,
+    maintenance_bytes: Family<WorkLabels, Counter>,
+    maintenance_due: Family<WorkLabels, Gauge<i64, AtomicI64>>,
     reloads: Family<OperationLabels, Counter>,
     replica_tables: Family<StateLabels, Gauge<i64, AtomicI64>>,
     replica_lag_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
@@ -222,6 +239,10 @@ impl Metrics {
             commits: Family::default(),
             purge_jobs: Family::default(),
             purge_files: Family::default(),
+            maintenance_runs: Family::default(),
+            maintenance_files: Family::default(),
+            maintenance_bytes: Family::default(),
+            maintenance_due: Family::default(),
             reloads: Family::default(),
             replica_tables: Family::default(),
             replica_lag_seconds: Family::default(),
@@ -274,6 +295,21 @@ impl Metrics {
         let outcome = if whole { "done" } else { "failed" };
         self.0.purge_jobs.get_or_create(&OutcomeLabels { catalog: catalog.to_string(), outcome }).inc();
         self.0.purge_files.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc_by(files);
+    }
+
+    /// One run of maintenance on a table, and what it deleted.
+    pub fn maintenance(&self, catalog: &CatalogName, work: &'static str, is_done: bool, files: u64, bytes: u64) {
+        let (catalog, outcome) = (catalog.to_string(), if is_done { "done" } else { "failed" });
+        let labels = WorkLabels { catalog: catalog.clone(), work };
+        self.0.maintenance_runs.get_or_create(&WorkOutcomeLabels { catalog, work, outcome }).inc();
+        self.0.maintenance_files.get_or_create(&labels).inc_by(files);
+        self.0.maintenance_bytes.get_or_create(&labels).inc_by(bytes);
+    }
+
+    /// How many tables of a catalog need this work, as of the last look.
+    pub fn maintenance_due(&self, catalog: &CatalogName, work: &'static str, tables: usize) {
+        let labels = WorkLabels { catalog: catalog.to_string(), work };
+        self.0.maintenance_due.get_or_create(&labels).set(i64::try_from(tables).unwrap_or(i64::MAX));
     }
 
     /// One reload of tokens or certificates; `operation` says of what and how it went.
@@ -365,6 +401,11 @@ impl Series {
         );
         to.register("purge_jobs", "Purge jobs by how they ended", self.purge_jobs.clone());
         to.register("purge_files", "Files deleted by purge jobs", self.purge_files.clone());
+        to.register("maintenance_runs", "Runs of maintenance on tables", self.maintenance_runs.clone());
+        to.register("maintenance_files", "Files deleted by maintenance", self.maintenance_files.clone());
+        let bytes = self.maintenance_bytes.clone();
+        to.register_with_unit("maintenance", "Bytes deleted by maintenance", Unit::Bytes, bytes);
+        to.register("maintenance_due_tables", "Tables that need this work", self.maintenance_due.clone());
         to.register("reloads", "Reloads of tokens and certificates", self.reloads.clone());
     }
 }
@@ -383,6 +424,8 @@ mod tests {
         metrics.cache_lookup(&catalog, CacheLookup::Hit);
         metrics.commit(&catalog, CommitOutcome::Conflict);
         metrics.purge(&catalog, true, 7);
+        metrics.maintenance(&catalog, "expire-snapshots", true, 5, 500);
+        metrics.maintenance_due(&catalog, "compact", 2);
         metrics.reload("tokens");
         metrics.replica_tables(&catalog, "behind", 3);
         metrics.replica_lag(&catalog, 1.5);
@@ -403,6 +446,10 @@ mod tests {
             r#"lifeboat_commits_total{catalog="main",outcome="conflict"} 1"#,
             r#"lifeboat_purge_jobs_total{catalog="main",outcome="done"} 1"#,
             r#"lifeboat_purge_files_total{catalog="main"} 7"#,
+            r#"lifeboat_maintenance_runs_total{catalog="main",work="expire-snapshots",outcome="done"} 1"#,
+            r#"lifeboat_maintenance_files_total{catalog="main",work="expire-snapshots"} 5"#,
+            r#"lifeboat_maintenance_bytes_total{catalog="main",work="expire-snapshots"} 500"#,
+            r#"lifeboat_maintenance_due_tables{catalog="main",work="compact"} 2"#,
             r#"lifeboat_reloads_total{operation="tokens"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing from\n{text}");

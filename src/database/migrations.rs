@@ -10,9 +10,15 @@ use crate::error::{Error, Result};
 /// Number, name and text of each migration.
 pub(super) type Migrations = &'static [(i64, &'static str, &'static str)];
 
-pub(super) const SQLITE: Migrations = &[(1, "catalog", include_str!("migrations/sqlite/0001_catalog.sql"))];
+pub(super) const SQLITE: Migrations = &[
+    (1, "catalog", include_str!("migrations/sqlite/0001_catalog.sql")),
+    (4, "maintenance", include_str!("migrations/sqlite/0004_maintenance.sql")),
+];
 
-pub(super) const POSTGRES: Migrations = &[(1, "catalog", include_str!("migrations/postgres/0001_catalog.sql"))];
+pub(super) const POSTGRES: Migrations = &[
+    (1, "catalog", include_str!("migrations/postgres/0001_catalog.sql")),
+    (4, "maintenance", include_str!("migrations/postgres/0004_maintenance.sql")),
+];
 
 /// Brings a database to the newest schema; a database of a newer release is refused.
 pub(super) async fn run<'a, A>(migrations: Migrations, database: A) -> Result<()>

@@ -85,6 +85,17 @@ impl Location {
         }
     }
 
+    /// The same text for every spelling of a place (`s3a` or `s3`, `file:/` or `file:///`): for telling places apart, never for going there.
+    pub fn place_text(&self) -> String {
+        match self.place() {
+            Ok(Place::Local(path)) => format!("file:{}", path.components().collect::<PathBuf>().display()),
+            Ok(Place::Object { bucket, key }) => format!("s3://{bucket}/{key}"),
+            // a key that we would not go to is a key that others may have
+            Err(_) if self.is_s3() => format!("s3:{}", self.in_store()),
+            Err(_) => self.0.clone(),
+        }
+    }
+
     /// Whether this is a whole file system or a whole bucket.
     pub fn is_root(&self) -> bool {
         match self.place() {
@@ -217,6 +228,17 @@ mod tests {
         assert!(!at("/w/t2").leads_into(&at("/w/t")));
         assert!(!at("/w/t/../x").leads_into(&at("/w/x")));
         assert!(at("s3://b/").is_root() && at("file:///").is_root() && !at("s3://b/t").is_root());
+    }
+
+    #[test]
+    fn every_spelling_of_a_place_has_one_text() {
+        let text = |text: &str| Location::new(text).place_text();
+        assert_eq!(text("file:///w/./t//f"), text("/w/t/f"));
+        assert_eq!(text("s3a://b/t/f"), text("s3n://b/t/f"));
+        assert_eq!(text("s3a://b/t//f"), text("s3://b/t//f"));
+        assert_ne!(text("s3://b/t//f"), text("s3://b/t/f"));
+        assert_ne!(text("s3://b/%20"), text("s3://b/ "));
+        assert_eq!(text("gs://b/x"), "gs://b/x");
     }
 
     #[test]

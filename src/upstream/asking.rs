@@ -118,6 +118,32 @@ impl Asking {
         Ok(found)
     }
 
+    /// The names of all tables and views, each with what loads it.
+    pub async fn names(&self) -> Result<Vec<(Operation, Ident)>> {
+        let mut names = Vec::new();
+        for namespace in self.namespaces().await? {
+            names.extend(self.objects(&namespace).await?);
+        }
+        Ok(names)
+    }
+
+    /// Where a table or view lies, which a load says; `None` where there is none.
+    pub async fn location(&self, operation: Operation, ident: &Ident) -> Result<Option<String>> {
+        let query = match operation {
+            Operation::LoadTable => vec![("snapshots".to_owned(), "refs".to_owned())],
+            _ => Vec::new(),
+        };
+        let answer = self.ask(operation, Target::Object(ident.clone()), query).await?;
+        Ok(answer.and_then(|answer| Some(answer["metadata"]["location"].as_str()?.to_owned())))
+    }
+
+    /// Drops a table, and has its files deleted if `purges`.
+    pub async fn drop(&self, ident: &Ident, purges: bool) -> Result<()> {
+        let request = self.request(Operation::DropTable, Target::Object(ident.clone()), &Value::Null);
+        let query = vec![("purgeRequested".to_owned(), purges.to_string())];
+        self.call(Request { query, ..request }, Kind::CommitFailed).await.map(drop)
+    }
+
     /// All namespaces, those above first.
     async fn namespaces(&self) -> Result<Vec<Namespace>> {
         let mut all = self.below(None).await?;

@@ -1,0 +1,18 @@
+//! Maintenance of tables: snapshots that have had their time, files that nothing reaches, files too small to be read well.
+//!
+//! What must hold: `docs/decisions/0013-maintenance.md`. Nothing goes that a snapshot, ref, reader or another table needs; metadata changes first and files
+//! go after; everything can be planned without being done, cut off at any moment and done again. When it is done, and who asks for it, is for `jobs`.
+
+mod expire;
+mod notes;
+mod reach;
+mod report;
+mod retention;
+mod site;
+
+pub use report::{Counts, ExpiryReport, OrphansReport, Progress};
+pub use retention::Retention;
+pub use site::{Holds, Site};
+
+#[cfg(test)]
+mod tests;
