@@ -12,7 +12,7 @@ use super::notes::{Note, Notes};
 use super::reach::{Deleted, Reach};
 use super::report::{ExpiryReport, Progress};
 use super::retention::{self, Expiry, Retention};
-use super::site::Site;
+use super::site::{Places, Site};
 use crate::error::{Error, Kind, Result};
 use crate::model::Ident;
 use crate::storage::Location;
@@ -29,6 +29,15 @@ const NAMED_MAX: usize = 1_000;
 /// The largest metadata file that is read.
 const METADATA_BYTES_MAX: u64 = 512 << 20;
 
+/// What is asked of an expiry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExpireOptions {
+    /// What is kept where neither a ref nor the table itself says it.
+    pub retention: Retention,
+    /// Whether to say only what would go.
+    pub plan: bool,
+}
+
 /// What a commit that was made meant.
 struct Landed {
     /// The table as the commit's answer or a load afterwards shows it.
@@ -37,14 +46,15 @@ struct Landed {
 
 impl Site {
     /// Expires what has had its time; with `plan` it only says what that would be. What an earlier expiry left is deleted first.
+    /// `places` are those of the catalog's tables, where they are known.
     pub async fn expire(
         &self,
         ident: &Ident,
-        retention: Retention,
-        plan: bool,
+        ExpireOptions { retention, plan }: ExpireOptions,
+        places: Option<&Places>,
         progress: &Progress,
     ) -> Result<ExpiryReport> {
-        let done = self.expire_table(ident, retention, plan, progress).await;
+        let done = self.expire_table(ident, (retention, plan), places, progress).await;
         if !plan {
             let (files, bytes) = done.as_ref().map_or((0, 0), |report| (report.files_deleted, report.files.bytes));
             self.metrics.maintenance(&self.catalog, "expire-snapshots", done.is_ok(), files, bytes);
@@ -55,15 +65,15 @@ impl Site {
     async fn expire_table(
         &self,
         ident: &Ident,
-        retention: Retention,
-        plan: bool,
+        (retention, plan): (Retention, bool),
+        places: Option<&Places>,
         progress: &Progress,
     ) -> Result<ExpiryReport> {
         self.check_primary().await?;
         let notes = self.state.clone().map(|state| Notes::new(state, self.catalog.clone()));
         let (mut files_deleted, mut files_spared) = (0, Examples::default());
         if let Some(notes) = notes.as_ref().filter(|_| !plan) {
-            let left = self.finish(ident, notes, progress).await?;
+            let left = self.finish(ident, notes, places, progress).await?;
             (files_deleted, files_spared) = (left.files, left.spared);
         }
         for attempt in 1..=ATTEMPTS_MAX {
@@ -82,7 +92,7 @@ impl Site {
             if plan {
                 return Ok(ExpiryReport { plan, ..report });
             }
-            let own = self.own(ident, &before.metadata).await?;
+            let own = self.own(ident, &before.metadata, places).await?;
             let note = Note::of(ident, &before);
             if let Some((notes, note)) = notes.as_ref().zip(note.as_ref()) {
                 notes.begin(note, now_ms()).await?;
@@ -176,7 +186,13 @@ impl Site {
     }
 
     /// Deletes what expiries that were cut off after their commit have left.
-    async fn finish(&self, ident: &Ident, notes: &Notes, progress: &Progress) -> Result<Deleted> {
+    async fn finish(
+        &self,
+        ident: &Ident,
+        notes: &Notes,
+        places: Option<&Places>,
+        progress: &Progress,
+    ) -> Result<Deleted> {
         let mut all = Deleted::default();
         let waiting = notes.of(ident).await?;
         if waiting.is_empty() {
@@ -194,7 +210,7 @@ impl Site {
                     let mut reach = Reach::of(&self.storage, &before, &is_expired, progress).await?;
                     let known: HashSet<i64> = ids(&before).collect();
                     reach.spare_newer(&table.metadata, &|id| known.contains(&id)).await?;
-                    let deleted = reach.delete(&self.own(ident, &table.metadata).await?).await?;
+                    let deleted = reach.delete(&self.own(ident, &table.metadata, places).await?).await?;
                     tracing::info!(table.name = %ident, deleted = deleted.files, "finished an expiry that had been cut off");
                     all.files += deleted.files;
                     all.spared.add_those(deleted.spared);

@@ -5,14 +5,18 @@
 
 mod expire;
 mod notes;
+mod orphans;
 mod reach;
 mod report;
 mod retention;
 mod site;
+mod walk;
 
+pub use expire::ExpireOptions;
+pub use orphans::OrphanOptions;
 pub use report::{Counts, ExpiryReport, OrphansReport, Progress};
 pub use retention::Retention;
-pub use site::{Holds, Site};
+pub use site::{Holds, Places, Site};
 
 #[cfg(test)]
 mod tests;

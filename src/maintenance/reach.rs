@@ -9,50 +9,21 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::report::{Counts, Progress};
+use super::walk::{Candidate, Missing, PlaceHash, READS_AT_ONCE, hash, listed, live, live_hashes, live_paths, named};
 use crate::error::{Error, Kind, Result};
-use crate::format::avro::{self, Content, ManifestFile, Status};
+use crate::format::avro::ManifestFile;
 use crate::storage::{Location, Storage};
-use crate::table::blocking;
 use crate::table::purge::Own;
 use crate::table::relocate::Examples;
 
-/// The largest manifest list or manifest that is read.
-const FILE_BYTES_MAX: u64 = 512 << 20;
-/// Manifests of one table, over all of its snapshots.
-const MANIFESTS_MAX: usize = 1_000_000;
 /// Files that may be found to be deleted in one run.
 const CANDIDATES_MAX: usize = 50_000_000;
-/// Reads under way at once.
-const READS_AT_ONCE: usize = 8;
 /// Files that a plan names.
 const EXAMPLES_MAX: usize = 20;
 /// Files that are deleted together.
 const BATCH_COUNT: usize = 1000;
-
-/// What a place is remembered by.
-pub(super) type PlaceHash = [u8; 16];
-
-/// Any spelling of a place gives the same.
-pub(super) fn hash(location: &str) -> PlaceHash {
-    let mut short = PlaceHash::default();
-    short.copy_from_slice(&Sha256::digest(Location::new(location).place_text().as_bytes())[..16]);
-    short
-}
-
-/// The entries of a list in the metadata, by the member that names a file.
-pub(super) fn named<'m>(metadata: &'m Value, list: &str, member: &'static str) -> impl Iterator<Item = &'m str> {
-    metadata[list].as_array().into_iter().flatten().filter_map(move |entry| entry[member].as_str())
-}
-
-/// A content file that only expired snapshots reach.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    size_bytes: u64,
-    is_delete: bool,
-}
 
 /// What the expired snapshots of a table reach and the remaining ones do not.
 #[derive(Debug)]
@@ -122,34 +93,8 @@ impl<'s> Reach<'s> {
         self.spare(manifests).await
     }
 
-    /// The manifests that snapshots name.
     async fn listed(&self, snapshots: &[&Value], missing: Missing) -> Result<BTreeMap<String, ManifestFile>> {
-        let mut found = BTreeMap::new();
-        // format version 1 may name manifests in the metadata itself
-        let embedded =
-            snapshots.iter().flat_map(|s| s["manifests"].as_array().into_iter().flatten()).filter_map(Value::as_str);
-        found.extend(embedded.map(|path| (path.to_owned(), ManifestFile::unlisted(path.to_owned()))));
-        let lists: HashSet<&str> = snapshots.iter().filter_map(|s| s["manifest-list"].as_str()).collect();
-        let reads: Vec<_> = lists.into_iter().map(|list| self.list(Location::new(list), missing)).collect();
-        let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
-        while let Some(manifests) = reads.try_next().await? {
-            for manifest in manifests {
-                if manifest.is_encrypted {
-                    let message = format!("{} is encrypted, so nobody here knows which files it names", manifest.path);
-                    return Err(Error::new(Kind::Unprocessable, message));
-                }
-                found.insert(manifest.path.clone(), manifest);
-            }
-            if found.len() > MANIFESTS_MAX {
-                return Err(Error::new(Kind::Unprocessable, format!("more than {MANIFESTS_MAX} manifests")));
-            }
-        }
-        Ok(found)
-    }
-
-    async fn list(&self, list: Location, missing: Missing) -> Result<Vec<ManifestFile>> {
-        let Some(bytes) = read(self.storage, &list, missing).await? else { return Ok(Vec::new()) };
-        blocking(move || avro::manifests(&bytes, list.as_str())).await
+        listed(self.storage, snapshots, missing).await
     }
 
     /// Finds what the manifests of expired snapshots name as live.
@@ -275,15 +220,6 @@ impl<'s> Reach<'s> {
     }
 }
 
-/// What a missing file means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    /// That the table is broken.
-    Fails,
-    /// That it was deleted before.
-    IsGone,
-}
-
 /// What was deleted.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
@@ -322,47 +258,4 @@ fn statistics(metadata: &Value, is_expired: &dyn Fn(i64) -> bool) -> Vec<(String
         entries().filter(expired).filter_map(|e| Some((path(e)?, e["file-size-in-bytes"].as_u64().unwrap_or(0))));
     let gone: BTreeMap<PlaceHash, (String, u64)> = gone.map(|found| (hash(&found.0), found)).collect();
     gone.into_iter().filter(|(hash, _)| !kept.contains(hash)).map(|(_, found)| found).collect()
-}
-
-async fn read(storage: &Storage, location: &Location, missing: Missing) -> Result<Option<bytes::Bytes>> {
-    match storage.read(location, FILE_BYTES_MAX).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == Kind::NotFound && missing == Missing::IsGone => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// The live files of a manifest, as they are remembered.
-async fn live(storage: &Storage, manifest: Location, missing: Missing) -> Result<Vec<(PlaceHash, Candidate)>> {
-    let Some(bytes) = read(storage, &manifest, missing).await? else { return Ok(Vec::new()) };
-    blocking(move || {
-        let mut live = Vec::new();
-        avro::for_each_entry(&bytes, manifest.as_str(), |entry| {
-            if entry.status != Status::Deleted {
-                let size_bytes = u64::try_from(entry.size_bytes).unwrap_or(0);
-                live.push((hash(entry.path), Candidate { size_bytes, is_delete: entry.content != Content::Data }));
-            }
-            Ok(())
-        })?;
-        Ok(live)
-    })
-    .await
-}
-
-async fn live_hashes(storage: &Storage, manifest: Location) -> Result<Vec<PlaceHash>> {
-    Ok(live(storage, manifest, Missing::Fails).await?.into_iter().map(|(hash, _)| hash).collect())
-}
-
-/// The live files of a manifest that may be gone.
-async fn live_paths(storage: &Storage, manifest: Location) -> Result<Vec<Location>> {
-    let Some(bytes) = read(storage, &manifest, Missing::IsGone).await? else { return Ok(Vec::new()) };
-    blocking(move || {
-        let mut live = Vec::new();
-        avro::for_each_entry(&bytes, manifest.as_str(), |entry| {
-            live.extend((entry.status != Status::Deleted).then(|| Location::new(entry.path)));
-            Ok(())
-        })?;
-        Ok(live)
-    })
-    .await
 }

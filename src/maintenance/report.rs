@@ -28,6 +28,10 @@ impl Progress {
         self.manifests_done.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn listed(&self) {
+        self.files_listed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn deleted(&self, count: usize) {
         self.files_deleted.fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -90,16 +94,18 @@ pub struct ExpiryReport {
 pub struct OrphansReport {
     /// Whether nothing was deleted.
     pub plan: bool,
-    /// Files that were listed.
+    /// The places that were listed.
+    pub places: Vec<String>,
+    /// Files that were found there.
     pub files_listed: u64,
+    /// Files of these that were left alone, since they are too young to be judged, or of unknown age.
+    pub young: u64,
+    /// Files that were left alone by their names or places: hidden ones, overlays, other tables.
+    pub left_alone: u64,
     /// Files that nothing reaches.
     pub orphans: Examples,
     /// Their bytes.
     pub bytes: u64,
-    /// Files that nothing reaches either and that are too young, or of unknown age.
-    pub young: u64,
-    /// Files that were left alone by their names or places.
-    pub left_alone: u64,
     /// Files that were deleted.
     pub files_deleted: u64,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
 
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
@@ -28,6 +29,23 @@ pub trait Holds: Send + Sync {
     async fn held(&self, catalog: &CatalogName, table_uuid: &str) -> Result<Vec<i64>>;
 }
 
+/// What the tables and views of a catalog call their own, as of a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Vec<(Ident, Vec<Location>)>);
+
+impl Places {
+    /// The places of others that meet a table's own.
+    fn beside(&self, ident: &Ident, own: &Own) -> Vec<Location> {
+        let others = self.0.iter().filter(|(other, _)| other != ident).flat_map(|(_, places)| places);
+        others.filter(|place| own.meets(place)).cloned().collect()
+    }
+
+    /// The tables and views that have them.
+    pub fn idents(&self) -> impl Iterator<Item = &Ident> {
+        self.0.iter().map(|(ident, _)| ident)
+    }
+}
+
 /// A catalog that can be maintained.
 #[derive(Clone)]
 pub struct Site {
@@ -43,8 +61,8 @@ pub struct Site {
     pub is_embedded: bool,
     /// Where it is noted what has begun.
     pub state: Option<Database>,
-    /// The upstream's naming of the storage to the clients', where they differ.
-    pub client_locations: Option<Arc<LocationMap>>,
+    /// The map from the upstream's naming of the storage to the clients', and the way back, where they differ.
+    pub client_locations: Option<Arc<(LocationMap, LocationMap)>>,
     /// Places that are never touched: overlays.
     pub spared: Vec<Location>,
     /// Who needs snapshots.
@@ -54,8 +72,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// What is the table's own to delete: without the places of others.
-    pub(super) async fn own(&self, ident: &Ident, metadata: &serde_json::Value) -> Result<Own> {
+    /// What is the table's own to delete: without the places of others. Those of an upstream are asked for where they are not known.
+    pub(super) async fn own(&self, ident: &Ident, metadata: &Value, places: Option<&Places>) -> Result<Own> {
         let location = metadata["location"].as_str().unwrap_or_default();
         let own = Own::of(&Location::new(location.trim_end_matches('/')), metadata);
         let mut live = self.spared.clone();
@@ -63,23 +81,30 @@ impl Site {
             let table = self.is_embedded.then_some((&self.catalog, ident));
             live.extend(purges.live_locations_beside(table, |other| own.meets(other)).await?);
         }
-        if !self.is_embedded {
-            live.extend(self.upstream_places(ident).await?.into_iter().filter(|other| own.meets(other)));
+        match places {
+            Some(places) => live.extend(places.beside(ident, &own)),
+            None if !self.is_embedded => live.extend(self.places().await?.beside(ident, &own)),
+            None => {}
         }
         Ok(own.sparing(live))
     }
 
-    /// Where the other tables and views of an upstream lie: each is loaded.
-    async fn upstream_places(&self, ident: &Ident) -> Result<Vec<Location>> {
-        let others = self.tables.names().await?.into_iter().filter(|(_, other)| other != ident);
-        let loads = others.map(|(operation, other)| {
+    /// The places of all tables and views of the catalog: each is loaded.
+    pub async fn places(&self) -> Result<Places> {
+        let loads = self.tables.names().await?.into_iter().map(|(operation, ident)| {
             let tables = self.tables.clone();
-            async move { tables.location(operation, &other).await }
+            async move { Ok::<_, Error>((tables.places(operation, &ident).await?, ident)) }
         });
         // collected, so that the compiler sees that the whole may move between threads
         let loads: Vec<_> = loads.collect();
-        let places: Vec<Option<String>> = stream::iter(loads).buffered(LOADS_AT_ONCE).try_collect().await?;
-        Ok(places.into_iter().flatten().map(Location::new).collect())
+        let places: Vec<(Option<Vec<String>>, Ident)> =
+            stream::iter(loads).buffered(LOADS_AT_ONCE).try_collect().await?;
+        let named = places.into_iter().filter_map(|(places, ident)| Some((ident, places?)));
+        Ok(Places(
+            named
+                .map(|(ident, places)| (ident, places.iter().map(|p| Location::new(p.trim_end_matches('/'))).collect()))
+                .collect(),
+        ))
     }
 
     /// The snapshots of a table that somebody needs.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Catalog, Request, Response, Target};
 use crate::error::{Error, Kind, Result};
+use crate::format::metadata::PATH_PROPERTIES;
 use crate::model::{CatalogName, Event, Ident, Namespace, Operation, Principal, Role, Said};
 
 /// Loads under way at once while all is compared.
@@ -127,14 +128,18 @@ impl Asking {
         Ok(names)
     }
 
-    /// Where a table or view lies, which a load says; `None` where there is none.
-    pub async fn location(&self, operation: Operation, ident: &Ident) -> Result<Option<String>> {
+    /// The places that a table or view calls its own, its location first; `None` where there is none.
+    pub async fn places(&self, operation: Operation, ident: &Ident) -> Result<Option<Vec<String>>> {
         let query = match operation {
             Operation::LoadTable => vec![("snapshots".to_owned(), "refs".to_owned())],
             _ => Vec::new(),
         };
-        let answer = self.ask(operation, Target::Object(ident.clone()), query).await?;
-        Ok(answer.and_then(|answer| Some(answer["metadata"]["location"].as_str()?.to_owned())))
+        let Some(answer) = self.ask(operation, Target::Object(ident.clone()), query).await? else { return Ok(None) };
+        let metadata = &answer["metadata"];
+        let paths = PATH_PROPERTIES.iter().map(|name| &metadata["properties"][name]);
+        Ok(Some(
+            [&metadata["location"]].into_iter().chain(paths).filter_map(Value::as_str).map(str::to_owned).collect(),
+        ))
     }
 
     /// Drops a table, and has its files deleted if `purges`.

@@ -12,7 +12,7 @@ use super::model::{kept, retention};
 use super::world::{World, files};
 use super::{Readers, ident, site, site_of};
 use crate::error::{Error, Kind, Result};
-use crate::maintenance::{ExpiryReport, Progress, Site};
+use crate::maintenance::{ExpireOptions, ExpiryReport, Progress, Site};
 use crate::model::Operation;
 use crate::storage::Location;
 use crate::testing::{Bed, create, request};
@@ -33,7 +33,13 @@ fn ids(metadata: &Value) -> BTreeSet<i64> {
 }
 
 async fn expire(site: &Site, days: Option<i64>, last: Option<u32>) -> Result<ExpiryReport> {
-    site.expire(&ident("t"), retention(days, last), false, &Progress::default()).await
+    site.expire(
+        &ident("t"),
+        ExpireOptions { retention: retention(days, last), plan: false },
+        None,
+        &Progress::default(),
+    )
+    .await
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -47,7 +53,10 @@ async fn one(seed: u64, days: Option<i64>, last: Option<u32>, holds: usize) {
         world.snapshots.iter().map(|s| s.id).filter(|id| (*id as usize + seed as usize) % 5 < holds).collect();
     let (stay, refs) = kept(&world, retention(days, last), &held);
     let site = Site { holds: vec![Arc::new(Readers(held))], ..site(&bed) };
-    let planned = site.expire(&ident("t"), retention(days, last), true, &Progress::default()).await.expect("planned");
+    let planned = site
+        .expire(&ident("t"), ExpireOptions { retention: retention(days, last), plan: true }, None, &Progress::default())
+        .await
+        .expect("planned");
     assert_eq!(ids(&load(&bed).await).len(), world.snapshots.len(), "a plan changes nothing");
     let before = files(&bed, &world.location).await;
     let report = expire(&site, days, last).await.expect("expired");

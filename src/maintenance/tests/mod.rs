@@ -2,6 +2,7 @@
 
 mod expiry;
 mod model;
+mod orphans;
 pub mod world;
 
 use std::sync::Arc;
