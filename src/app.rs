@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::journal::Journal;
+use crate::maintenance::{Caretaker, Maintained, Policy, Site};
 use crate::model::{CatalogName, Secret};
 use crate::replica::{Confirm, Names, Replica, ReplicaSettings, RestSite, SiteCatalog};
 use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
@@ -41,6 +42,8 @@ pub struct App {
     pub databases: Vec<Database>,
     /// Who writes the catalogs' journals, until the jobs begin.
     journals: Vec<JournalWriter>,
+    /// Who does what the catalogs' policies say, until the jobs begin.
+    caretakers: Vec<Caretaker>,
 }
 
 impl App {
@@ -56,6 +59,9 @@ impl App {
         }
         for journal in std::mem::take(&mut self.journals) {
             jobs.spawn(journal.run());
+        }
+        for caretaker in std::mem::take(&mut self.caretakers) {
+            jobs.spawn(caretaker.run());
         }
         jobs
     }
@@ -77,6 +83,8 @@ pub struct AppCatalog {
     pub tables: Asking,
     /// Where what we remember of its tables is kept; `None` where the configuration names no place for it.
     pub state: Option<Database>,
+    /// What maintains its tables, or why nothing may.
+    pub maintained: Maintained,
 }
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
@@ -143,11 +151,12 @@ pub async fn build(config: &Config) -> Result<App> {
         let passthrough = catalog.is_judged_upstream();
         // what the upstream judges is not judged twice
         let stack = if passthrough { stack } else { Arc::new(Authorise::new(stack)) as Arc<dyn Catalog> };
-        let separator = catalog.separator();
-        catalogs
-            .insert(name.clone(), AppCatalog { stack, kind, passthrough, separator, replica: standby, tables, state });
+        let (separator, replica, maintained) = (catalog.separator(), standby, Maintained::default());
+        let built = AppCatalog { stack, kind, passthrough, separator, replica, tables, state, maintained };
+        catalogs.insert(name.clone(), built);
     }
-    Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals })
+    let caretakers = maintain(config, &mut catalogs, &databases, &metrics)?;
+    Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals, caretakers })
 }
 
 /// The upstream itself.
@@ -306,6 +315,75 @@ pub fn vending(name: &CatalogName, sts: &config::Sts, storage: &Arc<Storage>) ->
         kms_keys: sts.kms_keys.clone(),
     };
     Vending::new(storage.clone(), settings)
+}
+
+/// Gives the catalogs what maintains their tables.
+fn maintain(
+    config: &Config,
+    catalogs: &mut BTreeMap<CatalogName, AppCatalog>,
+    databases: &Databases,
+    metrics: &Metrics,
+) -> Result<Vec<Caretaker>> {
+    // of this machine's file system nothing is read or deleted but what the configuration names, whatever a table's metadata says
+    let storage = Arc::new(storage_for_callers(config).counted_by(metrics.clone()));
+    let all: Arc<[Purges]> = databases.open.values().cloned().map(Purges::new).collect();
+    let spared: Vec<Location> = config.catalogs.values().flat_map(not_tables).map(Location::new).collect();
+    let mut caretakers = Vec::new();
+    for (name, built) in catalogs {
+        let Some(catalog) = config.catalogs.get(name) else { continue };
+        let client_locations = match &catalog.client_locations {
+            Some(locations) => {
+                let map = LocationMap::new(locations.map.iter().cloned())?;
+                let back = map.inverse()?;
+                Some(Arc::new((map, back)))
+            }
+            None => None,
+        };
+        let site = || Site {
+            catalog: name.clone(),
+            tables: built.tables.clone(),
+            storage: storage.clone(),
+            databases: all.clone(),
+            is_embedded: matches!(catalog.source, Source::Embedded(_)),
+            state: built.state.clone(),
+            client_locations,
+            spared: spared.clone(),
+            // readers' positions and backups come in by this door
+            holds: Vec::new(),
+            metrics: metrics.clone(),
+        };
+        built.maintained = match (&catalog.replica, built.passthrough) {
+            (Some(_), _) => Maintained::No("it is a standby, whose tables are maintained at their primary"),
+            (None, true) => Maintained::No("callers bring the upstream's tokens, and Lifeboat has none of its own"),
+            (None, false) => Maintained::Site(Box::new(site())),
+        };
+        if let (Maintained::Site(site), false) = (&built.maintained, catalog.maintenance.is_empty()) {
+            caretakers.push(Caretaker::new(*site.clone(), policies(catalog)));
+        }
+    }
+    Ok(caretakers)
+}
+
+/// Places of a catalog in which other things than tables' files are, or copies that somebody else looks after.
+fn not_tables(catalog: &config::Catalog) -> Vec<&String> {
+    let mut places: Vec<&String> = catalog.journal.iter().collect();
+    if let Some(locations) = &catalog.client_locations {
+        places.extend([&locations.overlay].into_iter().chain(&locations.upstream_overlay));
+    }
+    if let Some(replica) = &catalog.replica {
+        places.extend(replica.map.iter().map(|(_, to)| to).chain([&replica.overlay]).chain(&replica.journal));
+    }
+    places
+}
+
+/// What is maintained by itself.
+fn policies(catalog: &config::Catalog) -> Vec<Policy> {
+    let policy = |policy: &config::MaintenancePolicy| Policy {
+        name: policy.name.clone(),
+        tables: Names::new(policy.include.clone(), policy.exclude.clone()),
+        works: policy.works.clone(),
+    };
+    catalog.maintenance.iter().map(policy).collect()
 }
 
 /// The catalog in the clients' naming of the storage, where they have one of their own.

@@ -1,4 +1,5 @@
-//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `config`, `version`.
+//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`,
+//! `expire-snapshots`, `remove-orphans`, `drop`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
@@ -6,6 +7,7 @@
 pub mod demo;
 mod doctor;
 mod init;
+mod maintain;
 mod probe;
 mod relocate;
 mod replica;
@@ -86,6 +88,15 @@ enum Command {
     /// Keep a table that was dropped at the primary, or give it back its name
     #[command(after_help = replica::help("undrop"))]
     Undrop(replica::ReplicaOptions),
+    /// Expire a table's snapshots that have had their time, and delete what only they reach
+    #[command(after_help = maintain::help("expire-snapshots"))]
+    ExpireSnapshots(maintain::ExpireSnapshots),
+    /// Find files in a table's place that nothing reaches, and delete them
+    #[command(after_help = maintain::help("remove-orphans"))]
+    RemoveOrphans(maintain::RemoveOrphans),
+    /// Drop a table, with its files or without
+    #[command(after_help = maintain::help("drop"))]
+    Drop(maintain::DropTable),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -214,6 +225,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Sync(options) => block_on(replica::run(options, replica::What::Sync)),
         Command::Status(options) => block_on(replica::run(options, replica::What::Status)),
         Command::Undrop(options) => block_on(replica::run(options, replica::What::Undrop)),
+        Command::ExpireSnapshots(options) => block_on(maintain::expire_snapshots(options)),
+        Command::RemoveOrphans(options) => block_on(maintain::remove_orphans(options)),
+        Command::Drop(options) => block_on(maintain::drop_table(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

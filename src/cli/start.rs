@@ -42,6 +42,7 @@ pub(super) async fn serve_app(mut app: App, config: &Config, ready: impl FnOnce(
             kind: catalog.kind,
             passthrough: catalog.passthrough,
             replica: catalog.replica,
+            maintained: catalog.maintained,
         };
         (name, served)
     });

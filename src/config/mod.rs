@@ -5,6 +5,7 @@
 
 mod auth;
 mod check;
+mod maintenance;
 mod problem;
 mod read;
 mod replica;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::maintenance::Work;
 use crate::model::{CatalogName, Role, Secret};
 use crate::replica::Layout;
 
@@ -164,6 +166,8 @@ pub struct Catalog {
     pub client_locations: Option<ClientLocations>,
     /// The folder into which changes are written, for sites that get the storage replicated.
     pub journal: Option<String>,
+    /// What is done to tables by itself, the first policy that wants a table counting for it.
+    pub maintenance: Vec<MaintenancePolicy>,
     /// Replicated storage whose tables are published here: the catalog is a standby.
     pub replica: Option<Replica>,
     /// How long a table may be answered from the cache without asking; 0 asks always.
@@ -181,6 +185,19 @@ pub struct ClientLocations {
     pub overlay: String,
     /// Where clients' commits are relocated to, in the upstream's naming.
     pub upstream_overlay: Option<String>,
+}
+
+/// What is done to some tables by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenancePolicy {
+    /// Its name.
+    pub name: String,
+    /// Patterns of tables; none is all.
+    pub include: Vec<String>,
+    /// Patterns of tables that are left out.
+    pub exclude: Vec<String>,
+    /// How often which work.
+    pub works: Vec<(Duration, Work)>,
 }
 
 /// Replicated storage that becomes tables of a catalog.

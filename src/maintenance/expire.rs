@@ -93,6 +93,7 @@ impl Site {
                 return Ok(ExpiryReport { plan, ..report });
             }
             let own = self.own(ident, &before.metadata, places).await?;
+            progress.check()?;
             let note = Note::of(ident, &before);
             if let Some((notes, note)) = notes.as_ref().zip(note.as_ref()) {
                 notes.begin(note, now_ms()).await?;

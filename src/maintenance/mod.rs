@@ -6,17 +6,21 @@
 mod expire;
 mod notes;
 mod orphans;
+mod policy;
 mod reach;
 mod report;
 mod retention;
 mod site;
 mod walk;
+mod work;
 
 pub use expire::ExpireOptions;
-pub use orphans::OrphanOptions;
+pub use orphans::{OLDER_THAN, OrphanOptions};
+pub use policy::{Caretaker, Policy};
 pub use report::{Counts, ExpiryReport, OrphansReport, Progress};
 pub use retention::Retention;
 pub use site::{Holds, Places, Site};
+pub use work::{DropReport, Maintained, Work, WorkReport};
 
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,9 @@ impl OrphanOptions {
     }
 }
 
+/// Whether a file below a place is no concern of ours.
+type LeftAlone<'l> = dyn Fn(&Location, &Location) -> bool + Sync + 'l;
+
 /// What was listed and may be an orphan.
 type Candidates = HashMap<PlaceHash, u64>;
 
@@ -130,7 +133,7 @@ impl Site {
     async fn list_candidates(
         &self,
         roots: &[Location],
-        (is_left_alone, before_ms): (&(dyn Fn(&Location, &Location) -> bool + Sync), i64),
+        (is_left_alone, before_ms): (&LeftAlone<'_>, i64),
         report: &mut OrphansReport,
         progress: &Progress,
     ) -> Result<Candidates> {
@@ -149,6 +152,7 @@ impl Site {
                 Ok(())
             };
             self.storage.list_each(root, LISTED_MAX, each).await?;
+            progress.check()?;
         }
         Ok(candidates)
     }
@@ -192,6 +196,7 @@ impl Site {
             manifests.into_keys().map(|path| live_paths_there(&self.storage, Location::new(path))).collect();
         let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
         while let Some(files) = reads.try_next().await? {
+            progress.check()?;
             progress.done();
             files.iter().for_each(|file| spare(file.as_str()));
         }
@@ -242,6 +247,7 @@ impl Site {
                 };
                 self.storage.list_each(root, LISTED_MAX, each).await?;
                 for some in orphans.chunks(BATCH_COUNT) {
+                    progress.check()?;
                     self.storage.delete_all(some.to_vec()).await?;
                     report.files_deleted += some.len() as u64;
                     progress.deleted(some.len());

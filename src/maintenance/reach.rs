@@ -104,6 +104,7 @@ impl<'s> Reach<'s> {
         let reads: Vec<_> = manifests.into_iter().map(|path| live(self.storage, path, Missing::IsGone)).collect();
         let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
         while let Some(files) = reads.try_next().await? {
+            self.progress.check()?;
             self.progress.done();
             self.candidates.extend(files);
             if self.candidates.len() > CANDIDATES_MAX {
@@ -146,6 +147,7 @@ impl<'s> Reach<'s> {
         let reads: Vec<_> = wanted.into_iter().map(|path| live_hashes(self.storage, path)).collect();
         let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
         while let Some(files) = reads.try_next().await? {
+            self.progress.check()?;
             self.progress.done();
             for file in files {
                 self.candidates.remove(&file);
@@ -236,6 +238,7 @@ impl Deleted {
             std::mem::take(&mut self.batch).into_iter().partition(|file| own.holds(file));
         others.iter().for_each(|file| self.spared.add(file.as_str()));
         for some in own.chunks(BATCH_COUNT) {
+            progress.check()?;
             storage.delete_all(some.to_vec()).await?;
             self.files += some.len() as u64;
             progress.deleted(some.len());

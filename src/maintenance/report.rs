@@ -1,9 +1,10 @@
 //! What maintenance says of its work: while it runs, and at its end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::error::{Error, Kind, Result};
 use crate::table::relocate::Examples;
 
 /// How far the work on a table has come. Counts only grow.
@@ -17,9 +18,23 @@ pub struct Progress {
     pub files_listed: AtomicU64,
     /// Files that were deleted.
     pub files_deleted: AtomicU64,
+    stops: AtomicBool,
 }
 
 impl Progress {
+    /// Asks the work to end where it can be gone on with.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+    }
+
+    /// An error when the work is to end.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.stops.load(Ordering::Relaxed) {
+            true => Err(Error::new(Kind::Unavailable, "cancelled; the same request goes on where this one was")),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn to_do(&self, count: usize) {
         self.manifests_to_do.fetch_add(count as u64, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! Our own API, `/lifeboat/v1`: what runs here, and what an operator may do to it.
 //!
-//! Its description is generated from this file, `relocations`, `replicas` and `syncs` into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
+//! Its description is generated from this file, `maintenance`, `relocations`, `replicas` and `syncs` into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
 //! of catalogs whose callers bring tokens of the upstream.
 
 use std::sync::Arc;
@@ -27,6 +27,10 @@ use super::service::{Entry, Server};
         status,
         catalogs,
         reload,
+        super::maintenance::start,
+        super::maintenance::list,
+        super::maintenance::get,
+        super::maintenance::cancel,
         super::relocations::start,
         super::relocations::list,
         super::relocations::get,

@@ -13,6 +13,7 @@ mod health;
 mod iceberg;
 mod jobs;
 mod listen;
+mod maintenance;
 mod reload;
 mod relocations;
 mod replicas;
@@ -31,7 +32,8 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
-use crate::jobs::{RelocationJobs, SyncJobs};
+use crate::jobs::{MaintenanceJobs, RelocationJobs, SyncJobs};
+use crate::maintenance::Maintained;
 use crate::model::{CatalogName, Principal};
 use crate::replica::Replica;
 use crate::telemetry::Metrics;
@@ -63,6 +65,8 @@ pub struct ServedCatalog {
     pub passthrough: bool,
     /// What publishes replicated tables in it, where it is a standby.
     pub replica: Option<Replica>,
+    /// What maintains its tables, or why nothing may.
+    pub maintained: Maintained,
 }
 
 /// Everything to be served.
@@ -142,6 +146,8 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
     let certificates = settings.tls.clone().map(tls::Certificates::load).transpose()?;
     let reloader = Arc::new(reload::Reloader::new(tokens, certificates, metrics.clone()));
     let syncs = SyncJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.replica.clone())).collect());
+    let maintained = catalogs.iter().map(|(name, served)| (name.clone(), served.maintained.clone()));
+    let maintenance = MaintenanceJobs::new(maintained.collect());
     let entries: HashMap<String, Arc<Entry>> =
         catalogs.into_iter().map(|(name, served)| (name.to_string(), Arc::new(Entry { name, served }))).collect();
     let server = Arc::new(Server {
@@ -156,6 +162,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         writes: listen::Writes::new(),
         relocations,
         syncs,
+        maintenance,
         readiness: health::Readiness::default(),
         started: Instant::now(),
         ids: RequestIds::new(),
@@ -166,6 +173,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         .merge(relocations::routes())
         .merge(replicas::routes())
         .merge(syncs::routes())
+        .merge(maintenance::routes())
         .fallback(health::nothing_here);
     let router = router.method_not_allowed_fallback(health::wrong_method).with_state(server.clone());
     Ok(Arc::new(Front { server, router }))

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use crate::error::{Error, Kind, Result};
-use crate::jobs::{RelocationJobs, SyncJobs};
+use crate::jobs::{MaintenanceJobs, RelocationJobs, SyncJobs};
 use crate::model::CatalogName;
 use crate::telemetry::{Metrics, panic_text};
 use crate::upstream::Response;
@@ -60,6 +60,7 @@ pub(super) struct Server {
     pub(super) writes: Writes,
     pub(super) relocations: RelocationJobs,
     pub(super) syncs: SyncJobs,
+    pub(super) maintenance: MaintenanceJobs,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
     pub(super) readiness: Readiness,
@@ -86,6 +87,7 @@ impl Server {
         self.stops.store(true, Ordering::Relaxed);
         self.relocations.jobs.stop();
         self.syncs.jobs.stop();
+        self.maintenance.jobs.stop();
     }
 }
 

@@ -82,11 +82,11 @@ pub(super) struct SyncList {
 }
 
 impl Caller {
-    fn operates(&self, catalog: &CatalogName) -> bool {
+    pub(super) fn operates(&self, catalog: &CatalogName) -> bool {
         self.0.role(catalog) == Some(Role::Operator)
     }
 
-    fn must_operate_any(&self, server: &Server) -> Result<()> {
+    pub(super) fn must_operate_any(&self, server: &Server) -> Result<()> {
         match server.catalogs.values().any(|entry| self.operates(&entry.name)) {
             true => Ok(()),
             false => Err(Error::new(Kind::Forbidden, "this needs role operator on a catalog that is served here")),

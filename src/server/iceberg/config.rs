@@ -88,8 +88,14 @@ mod tests {
     fn published(separator: Option<&str>, body: Value) -> Result<Value> {
         let name = CatalogName::parse("main").expect("valid");
         let separator = separator.map(str::to_owned);
-        let served =
-            ServedCatalog { stack: Arc::new(Nobody), separator, kind: "rest", passthrough: false, replica: None };
+        let served = ServedCatalog {
+            stack: Arc::new(Nobody),
+            separator,
+            kind: "rest",
+            passthrough: false,
+            replica: None,
+            maintained: crate::maintenance::Maintained::No("it is a test's"),
+        };
         let response = publish(Response::json(&body), &Entry { name, served })?;
         Ok(serde_json::from_slice(&response.body).expect("JSON"))
     }

@@ -93,6 +93,7 @@ impl Standby {
             kind: catalog.kind,
             passthrough: false,
             replica: catalog.replica.clone(),
+            maintained: catalog.maintained.clone(),
         }
     }
 

@@ -8,3 +8,12 @@ CREATE TABLE expiries (
     began_at_ms       BIGINT NOT NULL,
     PRIMARY KEY (catalog, namespace, name, metadata_location)
 );
+
+-- When the last round of a work of a policy began, so that of several servers one does the next.
+CREATE TABLE maintenance_rounds (
+    catalog     TEXT COLLATE "C" NOT NULL,
+    policy      TEXT COLLATE "C" NOT NULL,
+    work        TEXT COLLATE "C" NOT NULL,
+    began_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (catalog, policy, work)
+);

@@ -8,3 +8,12 @@ CREATE TABLE expiries (
     began_at_ms       INTEGER NOT NULL,
     PRIMARY KEY (catalog, namespace, name, metadata_location)
 ) STRICT;
+
+-- When the last round of a work of a policy began, so that of several servers one does the next.
+CREATE TABLE maintenance_rounds (
+    catalog     TEXT NOT NULL,
+    policy      TEXT NOT NULL,
+    work        TEXT NOT NULL,
+    began_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (catalog, policy, work)
+) STRICT;
