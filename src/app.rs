@@ -13,13 +13,14 @@ use crate::catalog::{
     Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Given, JournalWriter, Journaled,
     Measure, Scope, SiteCredentials, SiteCredentialsSettings, Standby,
 };
+use crate::changes::{Feeds, Lags, Positions};
 use crate::config::{self, Config, Source};
 use crate::database::{Database, DatabaseSettings};
 use crate::error::{Error, Result};
 use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::journal::Journal;
-use crate::maintenance::{Caretaker, Maintained, Policy, Site};
+use crate::maintenance::{Caretaker, Holds, Maintained, Policy, Site};
 use crate::model::{CatalogName, Secret};
 use crate::replica::{Confirm, Names, Replica, ReplicaSettings, RestSite, SiteCatalog};
 use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
@@ -63,7 +64,19 @@ impl App {
         for caretaker in std::mem::take(&mut self.caretakers) {
             jobs.spawn(caretaker.run());
         }
+        for (name, catalog) in self.catalogs.iter().filter(|(_, catalog)| !catalog.passthrough) {
+            let Some(state) = &catalog.state else { continue };
+            let positions = Positions::new(state.clone());
+            jobs.spawn(Lags::new(name.clone(), catalog.tables.clone(), positions, self.metrics.clone()).run());
+        }
         jobs
+    }
+
+    /// The changes of all tables, read with `storage`.
+    pub fn feeds(&self, storage: Arc<Storage>) -> Feeds {
+        let with_state = self.catalogs.iter().filter_map(|(name, catalog)| Some((name, catalog.state.as_ref()?)));
+        let positions = with_state.map(|(name, state)| (name.clone(), Positions::new(state.clone()))).collect();
+        Feeds::new(storage, positions, self.metrics.clone())
     }
 }
 
@@ -325,7 +338,7 @@ fn maintain(
     metrics: &Metrics,
 ) -> Result<Vec<Caretaker>> {
     // of this machine's file system nothing is read or deleted but what the configuration names, whatever a table's metadata says
-    let storage = Arc::new(storage_for_callers(config).counted_by(metrics.clone()));
+    let storage = Arc::new(storage_of_tables(config).counted_by(metrics.clone()));
     let all: Arc<[Purges]> = databases.open.values().cloned().map(Purges::new).collect();
     let spared: Vec<Location> = config.catalogs.values().flat_map(not_tables).map(Location::new).collect();
     let mut caretakers = Vec::new();
@@ -348,8 +361,8 @@ fn maintain(
             state: built.state.clone(),
             client_locations,
             spared: spared.clone(),
-            // readers' positions and backups come in by this door
-            holds: Vec::new(),
+            // backups come in by this door, too
+            holds: built.state.iter().map(|state| Arc::new(Positions::new(state.clone())) as Arc<dyn Holds>).collect(),
             metrics: metrics.clone(),
         };
         built.maintained = match (&catalog.replica, built.passthrough) {
@@ -432,6 +445,24 @@ pub fn storage_for_callers(config: &Config) -> Storage {
         Source::Upstream(_) => None,
     });
     storage(config).with_local_roots(stores.chain(warehouses).map(Location::new).collect())
+}
+
+/// As [`storage_for_callers`], with the places at which standbys and clients' namings of the storage have tables: for what tables' metadata leads to.
+pub fn storage_of_tables(config: &Config) -> Storage {
+    let mut roots: Vec<&str> = config.storage.iter().map(|store| store.prefix.as_str()).collect();
+    for catalog in config.catalogs.values() {
+        if let Source::Embedded(embedded) = &catalog.source {
+            roots.push(&embedded.warehouse);
+        }
+        if let Some(replica) = &catalog.replica {
+            roots.push(&replica.overlay);
+            roots.extend(replica.map.iter().map(|(_, to)| to.as_str()));
+        }
+        if let Some(locations) = &catalog.client_locations {
+            roots.push(&locations.overlay);
+        }
+    }
+    storage(config).with_local_roots(roots.into_iter().map(Location::new).collect())
 }
 
 fn store(settings: &config::Storage) -> StoreSettings {

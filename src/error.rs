@@ -29,6 +29,8 @@ pub enum Kind {
     NoSuchView,
     /// Something else that was named does not exist: a file, a route, a catalog.
     NotFound,
+    /// History that a reader stands on is not there any more: it begins anew elsewhere.
+    Gone,
     /// The name is taken.
     AlreadyExists,
     /// A namespace that still holds something cannot be dropped.

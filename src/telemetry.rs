@@ -1,7 +1,7 @@
 //! Logs and metrics: how they are set up, and the name of every metric there is.
 //!
 //! What must hold: no log line and no label holds a secret or a text of unbounded variety (labels are catalogs from the config,
-//! operations from the table and outcomes from fixed lists). [`Metrics`] is a cheap handle; every module takes a clone.
+//! operations from the table and outcomes from fixed lists; tables and their readers where readers have committed positions, which are bounded). [`Metrics`] is a cheap handle; every module takes a clone.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -20,7 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
-use crate::model::{CatalogName, Operation};
+use crate::model::{CatalogName, Ident, Operation};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,6 +171,19 @@ struct CatalogLabels {
     catalog: String,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ConsumerLabels {
+    catalog: String,
+    table: String,
+    consumer: String,
+}
+
+impl ConsumerLabels {
+    fn of((catalog, table, consumer): (&CatalogName, &Ident, &str)) -> Self {
+        ConsumerLabels { catalog: catalog.to_string(), table: table.to_string(), consumer: consumer.to_owned() }
+    }
+}
+
 /// Upper bounds of the latency buckets: from a cached answer to a commit that waits for its upstream.
 const SECONDS_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -205,6 +218,10 @@ struct Series {
     replica_published: Family<CatalogLabels, Counter>,
     replica_looks: Family<CatalogLabels, Counter>,
     replica_sweep_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
+    changes_pages: Family<CatalogLabels, Counter>,
+    changes_files: Family<CatalogLabels, Counter>,
+    consumer_lag_snapshots: Family<ConsumerLabels, Gauge<i64, AtomicI64>>,
+    consumer_lag_seconds: Family<ConsumerLabels, Gauge<f64, AtomicU64>>,
     storage_requests: Family<OperationLabels, Counter>,
     storage_bytes: Family<OperationLabels, Counter>,
 }
@@ -249,6 +266,10 @@ impl Metrics {
             replica_published: Family::default(),
             replica_looks: Family::default(),
             replica_sweep_seconds: Family::default(),
+            changes_pages: Family::default(),
+            changes_files: Family::default(),
+            consumer_lag_snapshots: Family::default(),
+            consumer_lag_seconds: Family::default(),
             storage_requests: Family::default(),
             storage_bytes: Family::default(),
         };
@@ -344,6 +365,27 @@ impl Metrics {
         self.0.replica_sweep_seconds.get_or_create(&labels).set(took.as_secs_f64());
     }
 
+    /// A page of a table's changes was answered, with so many files.
+    pub fn changes_page(&self, catalog: &CatalogName, files: u64) {
+        let labels = CatalogLabels { catalog: catalog.to_string() };
+        self.0.changes_pages.get_or_create(&labels).inc();
+        self.0.changes_files.get_or_create(&labels).inc_by(files);
+    }
+
+    /// How far a reader of a table is behind: snapshots that it has before it, and how long the oldest of them has waited.
+    pub fn consumer_lag(&self, consumer: (&CatalogName, &Ident, &str), snapshots: i64, seconds: f64) {
+        let labels = ConsumerLabels::of(consumer);
+        self.0.consumer_lag_snapshots.get_or_create(&labels).set(snapshots);
+        self.0.consumer_lag_seconds.get_or_create(&labels).set(seconds);
+    }
+
+    /// A reader of a table is there no more.
+    pub fn consumer_gone(&self, consumer: (&CatalogName, &Ident, &str)) {
+        let labels = ConsumerLabels::of(consumer);
+        self.0.consumer_lag_snapshots.remove(&labels);
+        self.0.consumer_lag_seconds.remove(&labels);
+    }
+
     /// What a storage was asked, in so many requests, and the bytes that this moved.
     pub fn storage(&self, operation: &'static str, requests: u64, size_bytes: u64) {
         self.0.storage_requests.get_or_create(&OperationLabels { operation }).inc_by(requests);
@@ -388,6 +430,13 @@ impl Series {
             "States of replicated tables that were published",
             self.replica_published.clone(),
         );
+        to.register("changes_pages", "Pages of tables' changes that were answered", self.changes_pages.clone());
+        to.register("changes_files", "Files on pages of tables' changes", self.changes_files.clone());
+        let snapshots = self.consumer_lag_snapshots.clone();
+        to.register("consumer_lag_snapshots", "Snapshots that a reader of a table has before it", snapshots);
+        let seconds = self.consumer_lag_seconds.clone();
+        let help = "How long the oldest snapshot has waited that a reader of a table has before it";
+        to.register_with_unit("consumer_lag", help, Unit::Seconds, seconds);
         to.register(
             "storage_requests",
             "Requests to storage: get, head, list, put, delete",
@@ -433,8 +482,18 @@ mod tests {
         metrics.replica_looked(&catalog);
         metrics.replica_swept(&catalog, Duration::from_secs(2));
         metrics.storage("get", 1, 7);
+        let orders = Ident::from_dotted("sales.orders").expect("valid");
+        metrics.changes_page(&catalog, 3);
+        metrics.consumer_lag((&catalog, &orders, "etl"), 2, 1.5);
+        metrics.consumer_lag((&catalog, &orders, "old"), 2, 1.5);
+        metrics.consumer_gone((&catalog, &orders, "old"));
         let text = metrics.encode();
+        assert!(!text.contains("\"old\""));
         for line in [
+            r#"lifeboat_changes_pages_total{catalog="main"} 1"#,
+            r#"lifeboat_changes_files_total{catalog="main"} 3"#,
+            r#"lifeboat_consumer_lag_snapshots{catalog="main",table="sales.orders",consumer="etl"} 2"#,
+            r#"lifeboat_consumer_lag_seconds{catalog="main",table="sales.orders",consumer="etl"} 1.5"#,
             r#"lifeboat_requests_total{catalog="main",operation="loadTable",code="200"} 1"#,
             r#"lifeboat_request_seconds_count{operation="loadTable"} 1"#,
             r#"lifeboat_requests_in_flight 0"#,

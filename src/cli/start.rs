@@ -35,6 +35,7 @@ pub(super) async fn serve_app(mut app: App, config: &Config, ready: impl FnOnce(
     let stacks = app.catalogs.iter().map(|(name, catalog)| (name.clone(), catalog.stack.clone())).collect();
     let relocations = Relocations::new(Arc::new(app::storage_for_callers(config)), stacks);
     let relocations = RelocationJobs::new(relocations, RelocationLimits::default());
+    let feeds = app.feeds(Arc::new(app::storage_of_tables(config).counted_by(app.metrics.clone())));
     let catalogs = app.catalogs.into_iter().map(|(name, catalog)| {
         let served = ServedCatalog {
             stack: catalog.stack,
@@ -46,7 +47,7 @@ pub(super) async fn serve_app(mut app: App, config: &Config, ready: impl FnOnce(
         };
         (name, served)
     });
-    let served = Served { catalogs: catalogs.collect(), metrics: app.metrics, relocations };
+    let served = Served { catalogs: catalogs.collect(), metrics: app.metrics, relocations, feeds };
     server::serve(served, settings, |bound| ready(&bound.uri), server::stop_signal()).await
 }
 

@@ -10,5 +10,6 @@ pub mod deletes;
 pub mod location;
 pub mod manifest;
 pub mod metadata;
+pub mod partition;
 pub mod puffin;
 pub mod relocate;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
+use crate::changes::Positions;
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
@@ -27,6 +28,13 @@ const LOADS_AT_ONCE: usize = 8;
 pub trait Holds: Send + Sync {
     /// The snapshots of a table that are needed, together with all newer ones on the way to their branches' heads. An error stops the expiry.
     async fn held(&self, catalog: &CatalogName, table_uuid: &str) -> Result<Vec<i64>>;
+}
+
+#[async_trait]
+impl Holds for Positions {
+    async fn held(&self, catalog: &CatalogName, table_uuid: &str) -> Result<Vec<i64>> {
+        Positions::held(self, catalog, table_uuid).await
+    }
 }
 
 /// What the tables and views of a catalog call their own, as of a moment.

@@ -1,6 +1,6 @@
 //! Our own API, `/lifeboat/v1`: what runs here, and what an operator may do to it.
 //!
-//! Its description is generated from this file, `maintenance`, `relocations`, `replicas` and `syncs` into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
+//! Its description is generated from this file and the others with such routes into `openapi/lifeboat.json`. Every route needs a token of Lifeboat's own, also in front
 //! of catalogs whose callers bring tokens of the upstream.
 
 use std::sync::Arc;
@@ -40,6 +40,11 @@ use super::service::{Entry, Server};
         super::syncs::list,
         super::syncs::get,
         super::syncs::cancel,
+        super::changes::changes,
+        super::consumers::list,
+        super::consumers::get,
+        super::consumers::commit,
+        super::consumers::remove,
     ),
     components(schemas(ErrorModel)),
     security(("bearer" = [])),

@@ -28,6 +28,7 @@ fn status_and_type(kind: Kind) -> (StatusCode, &'static str) {
         Kind::NoSuchTable => (S::NOT_FOUND, "NoSuchTableException"),
         Kind::NoSuchView => (S::NOT_FOUND, "NoSuchViewException"),
         Kind::NotFound => (S::NOT_FOUND, "NotFoundException"),
+        Kind::Gone => (S::GONE, "HistoryGoneException"),
         Kind::AlreadyExists => (S::CONFLICT, "AlreadyExistsException"),
         Kind::NamespaceNotEmpty => (S::CONFLICT, "NamespaceNotEmptyException"),
         Kind::CommitFailed => (S::CONFLICT, "CommitFailedException"),

@@ -7,7 +7,9 @@
 mod admin;
 mod auth;
 mod body;
+mod changes;
 mod connection;
+mod consumers;
 mod errors;
 mod health;
 mod iceberg;
@@ -20,6 +22,7 @@ mod replicas;
 mod service;
 mod settings;
 mod syncs;
+mod tables;
 mod tls;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +34,7 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use crate::changes::Feeds;
 use crate::error::{Error, Result};
 use crate::jobs::{MaintenanceJobs, RelocationJobs, SyncJobs};
 use crate::maintenance::Maintained;
@@ -77,6 +81,8 @@ pub struct Served {
     pub metrics: Metrics,
     /// The relocations that operators ask for.
     pub relocations: RelocationJobs,
+    /// The changes of tables, and where their readers stand.
+    pub feeds: Feeds,
 }
 
 /// Where the server listens, once it does.
@@ -126,7 +132,7 @@ pub async fn serve(
 }
 
 fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc<Front>> {
-    let Served { catalogs, metrics, relocations } = served;
+    let Served { catalogs, metrics, relocations, feeds } = served;
     if catalogs.is_empty() {
         return Err(Error::bad_request("there is no catalog to serve"));
     }
@@ -163,6 +169,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         relocations,
         syncs,
         maintenance,
+        feeds,
         readiness: health::Readiness::default(),
         started: Instant::now(),
         ids: RequestIds::new(),
@@ -174,6 +181,8 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         .merge(replicas::routes())
         .merge(syncs::routes())
         .merge(maintenance::routes())
+        .merge(changes::routes())
+        .merge(consumers::routes())
         .fallback(health::nothing_here);
     let router = router.method_not_allowed_fallback(health::wrong_method).with_state(server.clone());
     Ok(Arc::new(Front { server, router }))

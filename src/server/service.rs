@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use crate::changes::Feeds;
 use crate::error::{Error, Kind, Result};
 use crate::jobs::{MaintenanceJobs, RelocationJobs, SyncJobs};
 use crate::model::CatalogName;
@@ -61,6 +62,7 @@ pub(super) struct Server {
     pub(super) relocations: RelocationJobs,
     pub(super) syncs: SyncJobs,
     pub(super) maintenance: MaintenanceJobs,
+    pub(super) feeds: Feeds,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
     pub(super) readiness: Readiness,

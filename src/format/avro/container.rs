@@ -30,6 +30,8 @@ pub struct Header {
     pub codec: Codec,
     /// The header's size with its sync marker: where the blocks begin.
     pub size_bytes: usize,
+    /// The partition spec that a manifest says it is written with.
+    pub spec_id: Option<i32>,
     /// The marker behind every block.
     pub sync: [u8; SYNC_BYTES],
 }
@@ -57,6 +59,7 @@ impl Header {
                 broken(name, format!("its codec {codec:?} is unknown; null, deflate, zstandard and snappy are spoken"))
             })?,
             size_bytes: cursor.at(),
+            spec_id: find("partition-spec-id").and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
             sync: sync.try_into().map_err(|_| broken(name, "it ends in its header"))?,
         })
     }

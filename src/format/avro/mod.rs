@@ -7,12 +7,14 @@
 
 mod codec;
 mod container;
+mod full;
 mod patch;
 mod read;
 mod schema;
 mod walk;
 
 pub use codec::Codec;
+pub use full::{FullEntry, ManifestLine, for_each_full_entry, manifest_lines};
 pub use patch::{Scratch, repack};
 pub use read::{Content, Entry, ManifestFile, Status, for_each_entry, manifests};
 

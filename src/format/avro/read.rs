@@ -63,6 +63,9 @@ pub(in crate::format) mod entry {
         (&[2, 145], LENGTH),
         (&[2, 103], RECORDS),
     ];
+    /// Those that must be in the schema, with their names.
+    pub const NEEDED: [(&[i32], &str); 4] =
+        [(&[0], "status"), (&[2], "data_file"), (&[2, 100], "file_path"), (&[2, 104], "file_size_in_bytes")];
 }
 
 /// A manifest as its manifest list names it.
@@ -155,11 +158,7 @@ fn live_files(schema: &Schema, raw: &[u8], spans: &Spans) -> Result<Option<i64>,
 
 /// Calls `each` for every data and delete file of a manifest; `name` is the manifest's location, for errors.
 pub fn for_each_entry(bytes: &[u8], name: &str, mut each: impl FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
-    let noted: Noted<'_> = (
-        &entry::NOTED,
-        entry::COUNT,
-        &[(&[0], "status"), (&[2], "data_file"), (&[2, 100], "file_path"), (&[2, 104], "file_size_in_bytes")],
-    );
+    let noted: Noted<'_> = (&entry::NOTED, entry::COUNT, &entry::NEEDED);
     records(bytes, name, noted, |schema, raw, spans| each(read_entry(schema, raw, spans, name)?))
 }
 
@@ -235,7 +234,7 @@ fn records(
     Ok(())
 }
 
-fn needed<T>(value: Result<Option<T>, &'static str>, what: &str, name: &str) -> Result<T> {
+pub(super) fn needed<T>(value: Result<Option<T>, &'static str>, what: &str, name: &str) -> Result<T> {
     value.map_err(|e| broken(name, e))?.ok_or_else(|| without(what, name))
 }
 

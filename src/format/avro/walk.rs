@@ -291,6 +291,24 @@ impl Spans {
     }
 }
 
+impl Spans {
+    /// The numbers of an array; none where there is no array.
+    pub fn longs(&self, schema: &Schema, raw: &[u8], slot: Slot) -> Result<Vec<i64>, Damage> {
+        let span = self.get(slot);
+        let Some(node) = span.node else { return Ok(Vec::new()) };
+        let Node::FlatArray(_, Flat::Numbers(1)) = schema.node(node) else {
+            return Err("a field that should be an array of numbers is something else");
+        };
+        let mut found = Vec::new();
+        let each = |cursor: &mut Cursor<'_>| {
+            found.push(cursor.long()?);
+            Ok(())
+        };
+        Cursor::new(raw, span.value).blocks(each, true)?;
+        Ok(found)
+    }
+}
+
 /// One item of Iceberg's map, which is an array of records of a key and a value: where the item is, its key, and where its value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PairSpan {

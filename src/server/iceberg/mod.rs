@@ -17,9 +17,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Access, Operation, Principal};
+use crate::model::{Access, Ident, Operation, Principal};
 use crate::telemetry::panic_text;
-use crate::upstream::{Request, Response};
+use crate::upstream::{Request, Response, Target};
 
 use super::auth;
 use super::body::{Reserved, Takes};
@@ -27,7 +27,21 @@ use super::errors;
 use super::service::{Answered, Entry, Server, into_http, strip_hop_by_hop};
 use routes::{Captures, Found};
 
+pub(super) use path::decode;
 pub use served::{Service, operations_table, served_by};
+
+/// The table that two raw segments of a path name.
+pub(super) fn table(namespace: &str, table: &str, separator: Option<&str>) -> Result<Ident> {
+    match path::target(&Captures { namespace: Some(namespace), object: Some(table), plan: None }, separator)? {
+        Target::Object(ident) => Ok(ident),
+        other => Err(Error::internal(format!("{other:?} is no table"))),
+    }
+}
+
+/// The parameters of a query of our own routes, decoded.
+pub(super) fn query(raw: Option<&str>) -> Result<Vec<(String, String)>> {
+    path::query(raw, None, false)
+}
 
 /// Answers one request below `/v1/`; `place` is its place among those in flight.
 pub(super) async fn answer(
@@ -131,7 +145,14 @@ async fn handle(
     }
     let request =
         Request { id: Arc::clone(id), operation, catalog: entry.name.clone(), target, query, headers, principal, body };
+    let about = match &request.target {
+        Target::Object(ident) if operation.access() == Access::Write => Some(ident.clone()),
+        _ => None,
+    };
     let response = call(server, entry, request, (place, reserved)).await?;
+    if operation.access() == Access::Write {
+        server.feeds.watches.changed(&entry.name, about.as_ref());
+    }
     if operation == Operation::GetConfig { config::publish(response, entry) } else { Ok(response) }
 }
 
@@ -146,7 +167,7 @@ fn takes(operation: Operation) -> Takes {
 }
 
 /// Who calls. A catalog that passes callers' tokens on takes only such, so that a token of ours is never shown to its upstream.
-async fn authenticate(
+pub(super) async fn authenticate(
     server: &Server,
     operation: Operation,
     catalog: Option<&Arc<Entry>>,

@@ -10,7 +10,7 @@ use crate::upstream::Target;
 use super::routes::Captures;
 
 /// Decodes one segment, or one key or value of a query.
-pub(super) fn decode(raw: &str) -> Result<String> {
+pub(in crate::server) fn decode(raw: &str) -> Result<String> {
     if !raw.bytes().any(|b| matches!(b, b'%' | b'+')) {
         return Ok(raw.to_owned());
     }

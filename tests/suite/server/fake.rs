@@ -185,7 +185,11 @@ pub async fn start(stack: Arc<Fake>, settings: ServerSettings) -> Running {
 /// Starts a server.
 pub async fn start_many<const N: usize>(catalogs: [(&str, ServedCatalog); N], settings: ServerSettings) -> Running {
     let catalogs = catalogs.map(|(name, catalog)| (CatalogName::parse(name).expect("valid"), catalog)).into();
-    start_served(Served { catalogs, metrics: Metrics::new(), relocations: no_relocations() }, settings).await
+    start_served(
+        Served { catalogs, metrics: Metrics::new(), relocations: no_relocations(), feeds: Default::default() },
+        settings,
+    )
+    .await
 }
 
 /// Relocations that can reach nothing.

@@ -37,7 +37,12 @@ async fn serve(
     let main = CatalogName::parse("main").expect("valid");
     let relocations = Relocations::new(storage, [(main.clone(), stack)].into());
     let relocations = RelocationJobs::new(relocations, limits);
-    let served = Served { catalogs: [(main, plain(Fake::polite()))].into(), metrics: Metrics::new(), relocations };
+    let served = Served {
+        catalogs: [(main, plain(Fake::polite()))].into(),
+        metrics: Metrics::new(),
+        relocations,
+        feeds: Default::default(),
+    };
     start_served(served, settings).await
 }
 

@@ -142,6 +142,7 @@ async fn a_server_that_nobody_could_enter_does_not_start() {
         catalogs: [(lifeboat::model::CatalogName::parse("main").expect("valid"), plain(stack))].into(),
         metrics: Default::default(),
         relocations: no_relocations(),
+        feeds: Default::default(),
     };
     let never = |_| panic!("it listens");
     let open = ServerSettings { listen: "0.0.0.0:0".into(), ..settings() };

@@ -1,0 +1,5 @@
+//! The changes of tables: any history is replayed exactly, page by page, whatever its writers did.
+
+mod paging;
+mod table;
+mod there;
