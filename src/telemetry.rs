@@ -154,6 +154,13 @@ struct WorkLabels {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PolicyLabels {
+    catalog: String,
+    policy: String,
+    work: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct WorkOutcomeLabels {
     catalog: String,
     work: &'static str,
@@ -211,7 +218,7 @@ struct Series {
     maintenance_runs: Family<WorkOutcomeLabels, Counter>,
     maintenance_files: Family<WorkLabels, Counter>,
     maintenance_bytes: Family<WorkLabels, Counter>,
-    maintenance_due: Family<WorkLabels, Gauge<i64, AtomicI64>>,
+    maintenance_due: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
     reloads: Family<OperationLabels, Counter>,
     replica_tables: Family<StateLabels, Gauge<i64, AtomicI64>>,
     replica_lag_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
@@ -327,9 +334,9 @@ impl Metrics {
         self.0.maintenance_bytes.get_or_create(&labels).inc_by(bytes);
     }
 
-    /// How many tables of a catalog need this work, as of the last look.
-    pub fn maintenance_due(&self, catalog: &CatalogName, work: &'static str, tables: usize) {
-        let labels = WorkLabels { catalog: catalog.to_string(), work };
+    /// How many tables of a policy need this work, as of the last look.
+    pub fn maintenance_due(&self, catalog: &CatalogName, policy: &str, work: &'static str, tables: usize) {
+        let labels = PolicyLabels { catalog: catalog.to_string(), policy: policy.to_owned(), work };
         self.0.maintenance_due.get_or_create(&labels).set(i64::try_from(tables).unwrap_or(i64::MAX));
     }
 
@@ -474,7 +481,7 @@ mod tests {
         metrics.commit(&catalog, CommitOutcome::Conflict);
         metrics.purge(&catalog, true, 7);
         metrics.maintenance(&catalog, "expire-snapshots", true, 5, 500);
-        metrics.maintenance_due(&catalog, "compact", 2);
+        metrics.maintenance_due(&catalog, "all", "compact", 2);
         metrics.reload("tokens");
         metrics.replica_tables(&catalog, "behind", 3);
         metrics.replica_lag(&catalog, 1.5);
@@ -508,7 +515,7 @@ mod tests {
             r#"lifeboat_maintenance_runs_total{catalog="main",work="expire-snapshots",outcome="done"} 1"#,
             r#"lifeboat_maintenance_files_total{catalog="main",work="expire-snapshots"} 5"#,
             r#"lifeboat_maintenance_bytes_total{catalog="main",work="expire-snapshots"} 500"#,
-            r#"lifeboat_maintenance_due_tables{catalog="main",work="compact"} 2"#,
+            r#"lifeboat_maintenance_due_tables{catalog="main",policy="all",work="compact"} 2"#,
             r#"lifeboat_reloads_total{operation="tokens"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing from\n{text}");

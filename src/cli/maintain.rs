@@ -1,4 +1,4 @@
-//! `lifeboat expire-snapshots`, `remove-orphans` and `drop`: maintenance of one table, now.
+//! `lifeboat expire-snapshots`, `remove-orphans`, `compact` and `drop`: maintenance of one table, now.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 use super::{EXIT_CODES, Failure, What, start};
 use crate::config;
 use crate::error::{Error, Kind};
-use crate::maintenance::{ExpireOptions, OrphanOptions, Progress, Retention, Work, WorkReport};
+use crate::maintenance::{
+    ExpireOptions, OrphanOptions, Progress, Retention, SparkTarget, Work, WorkReport, spark_command, spark_conf,
+};
 use crate::model::{CatalogName, Ident};
 use crate::table::relocate::Examples;
 
@@ -29,6 +31,10 @@ pub(super) fn help(command: &str) -> String {
         "remove-orphans" => {
             "  lifeboat remove-orphans main.sales.orders                    says what it would delete\n  \
              lifeboat remove-orphans main.sales.orders --delete --older-than 7d --config lifeboat.yaml"
+        }
+        "compact" => {
+            "  lifeboat compact main.sales.orders --plan\n  lifeboat compact main.sales.orders --spark --uri https://lifeboat.example > compact.sh\n  \
+             lifeboat compact main.sales.orders --json --config lifeboat.yaml"
         }
         _ => {
             "  lifeboat drop main.sales.orders                    the files stay\n  lifeboat drop main.sales.orders --purge --yes --config lifeboat.yaml"
@@ -86,6 +92,21 @@ pub(super) struct RemoveOrphans {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Compact {
+    #[command(flatten)]
+    common: Common,
+    /// Say which partitions need it, as without any flag
+    #[arg(long, conflicts_with = "spark")]
+    plan: bool,
+    /// Print a job for spark-sql that does it; nothing where nothing is due
+    #[arg(long)]
+    spark: bool,
+    /// Where Spark reaches this catalog, if not where the configuration listens
+    #[arg(long, value_name = "URI")]
+    uri: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct DropTable {
     #[command(flatten)]
     common: Common,
@@ -111,6 +132,38 @@ pub(super) async fn remove_orphans(options: RemoveOrphans) -> Result<(), Failure
     work(common, Work::RemoveOrphans(options)).await
 }
 
+/// Says what compaction a table needs, or prints the job that does it.
+pub(super) async fn compact(options: Compact) -> Result<(), Failure> {
+    let Compact { common, plan: _, spark, uri } = options;
+    let (json, config) = (common.json, common.what.config()?);
+    let (catalog, ident) = common.table.clone();
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let uri = uri.unwrap_or_else(|| format!("{scheme}://{}", config.listen));
+    let target = SparkTarget { uri, has_tokens: config.auth.is_some() };
+    let report = report(common, &Work::Compact).await?;
+    let sql = match &report {
+        WorkReport::Compaction(report) => report.sql.as_deref(),
+        _ => None,
+    };
+    let command = sql.map(|sql| spark_command(&catalog, &target, sql));
+    match (json, spark) {
+        (true, _) => {
+            let mut said = json!(report);
+            let conf = spark_conf(&catalog, &target).into_iter().map(|(key, value)| (key, json!(value)));
+            said["spark-conf"] = conf.collect::<serde_json::Map<_, _>>().into();
+            said["spark-command"] = json!(command);
+            (said["catalog"], said["table"]) = (json!(catalog), json!(ident.to_string()));
+            written(&format!("{said}\n"))?;
+        }
+        (false, true) => match command {
+            Some(command) => written(&format!("{command}\n"))?,
+            None => eprintln!("nothing of {catalog}.{ident} needs compaction"),
+        },
+        (false, false) => print(&report, (&catalog, &ident), false)?,
+    }
+    Ok(())
+}
+
 /// Drops a table.
 pub(super) async fn drop_table(options: DropTable) -> Result<(), Failure> {
     if options.purge && !options.yes {
@@ -133,7 +186,15 @@ fn confirm(question: &str) -> Result<(), Failure> {
 }
 
 async fn work(common: Common, work: Work) -> Result<(), Failure> {
-    let Common { table: (name, ident), what, json } = common;
+    let (json, (catalog, ident)) = (common.json, common.table.clone());
+    let report = report(common, &work).await?;
+    print(&report, (&catalog, &ident), json)?;
+    Ok(())
+}
+
+/// Does the work, and shows how far it has come.
+async fn report(common: Common, work: &Work) -> Result<WorkReport, Failure> {
+    let Common { table: (name, ident), what, .. } = common;
     let app = start::open(&what.config()?).await?;
     let catalog = app.catalogs.get(&name).ok_or_else(|| {
         let names: Vec<String> = app.catalogs.keys().map(ToString::to_string).collect();
@@ -142,13 +203,12 @@ async fn work(common: Common, work: Work) -> Result<(), Failure> {
     let site = catalog.maintained.site(&name).map_err(|e| Failure::Usage(e.message().to_owned()))?;
     let progress = Arc::new(Progress::default());
     let shown = show(progress.clone());
-    let report = site.work(&ident, &work, None, &progress).await;
+    let report = site.work(&ident, work, None, &progress).await;
     shown.abort();
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
-    print(&report?, (&name, &ident), json)?;
-    Ok(())
+    Ok(report?)
 }
 
 /// Shows how far the work has come, on a terminal only.
@@ -172,6 +232,10 @@ fn print(report: &WorkReport, (catalog, ident): (&CatalogName, &Ident), as_json:
     } else {
         format!("{catalog}.{ident}\n{}", lines(report).iter().map(|line| format!("  {line}\n")).collect::<String>())
     };
+    written(&text)
+}
+
+fn written(text: &str) -> Result<(), Error> {
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(|e| Error::new(Kind::Internal, e.to_string()))
 }
 
@@ -207,6 +271,23 @@ fn lines(report: &WorkReport) -> Vec<String> {
             lines.extend(examples("files that nothing reaches", &report.orphans));
             if report.plan && report.orphans.count > 0 {
                 lines.push("say --delete to delete them".to_owned());
+            }
+        }
+        WorkReport::Compaction(report) => {
+            lines.push(format!(
+                "{} bytes, {} delete files, files should have {} bytes",
+                report.bytes, report.delete_files, report.target_bytes
+            ));
+            lines.extend(report.plan.iter().map(|plan| {
+                let values = serde_json::Value::Object(plan.partition.clone());
+                let (files, after, deletes) = (plan.files, plan.files_after, plan.delete_files);
+                format!(
+                    "{values}: {files} files of {} bytes, {} too small, {} too large, {deletes} delete files; about {after} files after",
+                    plan.bytes, plan.small_files, plan.large_files
+                )
+            }));
+            if report.due {
+                lines.push("say --spark for a job that does it".to_owned());
             }
         }
         WorkReport::Dropped(_) => {}

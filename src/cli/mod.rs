@@ -1,5 +1,5 @@
 //! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`,
-//! `expire-snapshots`, `remove-orphans`, `drop`, `config`, `version`.
+//! `expire-snapshots`, `remove-orphans`, `compact`, `drop`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
@@ -94,6 +94,9 @@ enum Command {
     /// Find files in a table's place that nothing reaches, and delete them
     #[command(after_help = maintain::help("remove-orphans"))]
     RemoveOrphans(maintain::RemoveOrphans),
+    /// Say which partitions of a table have files to be compacted, and make the job that Spark does it with
+    #[command(after_help = maintain::help("compact"))]
+    Compact(maintain::Compact),
     /// Drop a table, with its files or without
     #[command(after_help = maintain::help("drop"))]
     Drop(maintain::DropTable),
@@ -227,6 +230,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Undrop(options) => block_on(replica::run(options, replica::What::Undrop)),
         Command::ExpireSnapshots(options) => block_on(maintain::expire_snapshots(options)),
         Command::RemoveOrphans(options) => block_on(maintain::remove_orphans(options)),
+        Command::Compact(options) => block_on(maintain::compact(options)),
         Command::Drop(options) => block_on(maintain::drop_table(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::maintenance::{ExpireOptions, OrphanOptions, Policy, Retention};
+use crate::maintenance::{ExpireOptions, OrphanOptions, Retention, Work};
 
 use super::section::Section;
 use super::{MaintenancePolicy, replica};
@@ -37,7 +37,7 @@ fn policy(name: &str, section: &Section<'_>) -> Option<MaintenancePolicy> {
     if let Some(section) = section.child_if_there("expire-snapshots") {
         let keep_last = u32::try_from(section.integer("keep-last")?).ok();
         let retention = Retention { keep_for: section.duration("keep-for"), keep_last };
-        works.push(Policy::expiry(every(&section)?, ExpireOptions { retention, plan: false }));
+        works.push((every(&section)?, Work::ExpireSnapshots(ExpireOptions { retention, plan: false })));
     }
     if let Some(section) = section.child_if_there("remove-orphans") {
         let (older_than, delete) = (section.duration("older-than")?, section.flag("delete")?);
@@ -45,7 +45,10 @@ fn policy(name: &str, section: &Section<'_>) -> Option<MaintenancePolicy> {
         if options.check().is_err() {
             section.note("older-than", "is less than a day: younger files may belong to writers that have not committed yet, so write 1d or more");
         }
-        works.push(Policy::orphans(every(&section)?, options));
+        works.push((every(&section)?, Work::RemoveOrphans(options)));
+    }
+    if let Some(section) = section.child_if_there("compact") {
+        works.push((every(&section)?, Work::Compact));
     }
     if works.is_empty() {
         section

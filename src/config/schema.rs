@@ -204,6 +204,8 @@ pub const KEYS: &[Key] = &[
     key("catalogs.<name>.maintenance.<name>.remove-orphans.every", Form::Duration, Required),
     key("catalogs.<name>.maintenance.<name>.remove-orphans.older-than", Form::Duration, Is("3d")),
     key("catalogs.<name>.maintenance.<name>.remove-orphans.delete", Form::Bool, Is("false")),
+    key("catalogs.<name>.maintenance.<name>.compact", Form::Section, Optional),
+    key("catalogs.<name>.maintenance.<name>.compact.every", Form::Duration, Required),
     key("catalogs.<name>.replica", Form::Section, Optional),
     key("catalogs.<name>.replica.map", Form::List, Required),
     key("catalogs.<name>.replica.map[].from", Form::Text, Required),

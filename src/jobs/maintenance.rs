@@ -31,6 +31,8 @@ pub enum MaintenanceWork {
     ExpireSnapshots,
     /// Delete files in the table's place that nothing reaches.
     RemoveOrphans,
+    /// Say what compaction the table needs, with what Spark is to be told.
+    Compact,
     /// Drop the table.
     Drop,
 }
@@ -41,6 +43,7 @@ impl MaintenanceWork {
         match self {
             MaintenanceWork::ExpireSnapshots => "expire-snapshots",
             MaintenanceWork::RemoveOrphans => "remove-orphans",
+            MaintenanceWork::Compact => "compact",
             MaintenanceWork::Drop => "drop",
         }
     }
@@ -101,12 +104,12 @@ impl MaintenanceRequest {
             ("delete", self.delete.is_some()),
         ];
         let drops = [("purge", self.purge.is_some())];
-        let (work, foreign): (Work, [&[(&str, bool)]; 2]) = match self.work {
+        let (work, foreign): (Work, Vec<&[(&str, bool)]>) = match self.work {
             MaintenanceWork::ExpireSnapshots => {
                 let retention =
                     Retention { keep_for: self.keep_for_seconds.map(Duration::from_secs), keep_last: self.keep_last };
                 let options = ExpireOptions { retention, plan: self.plan.unwrap_or(false) };
-                (Work::ExpireSnapshots(options), [&orphans, &drops])
+                (Work::ExpireSnapshots(options), vec![&orphans, &drops])
             }
             MaintenanceWork::RemoveOrphans => {
                 let options = OrphanOptions {
@@ -118,9 +121,10 @@ impl MaintenanceRequest {
                 options
                     .check()
                     .map_err(|e| Error::bad_request(format!("field older-than-seconds: {}", e.message())))?;
-                (Work::RemoveOrphans(options), [&expiry, &drops])
+                (Work::RemoveOrphans(options), vec![&expiry, &drops])
             }
-            MaintenanceWork::Drop => (Work::Drop { purge: self.purge.unwrap_or(false) }, [&expiry, &orphans]),
+            MaintenanceWork::Compact => (Work::Compact, vec![&expiry, &orphans, &drops]),
+            MaintenanceWork::Drop => (Work::Drop { purge: self.purge.unwrap_or(false) }, vec![&expiry, &orphans]),
         };
         match foreign.into_iter().flatten().find(|(_, is_there)| *is_there) {
             Some((name, _)) => Err(Error::bad_request(format!("field {name}: it is of no meaning to {}", work.word()))),

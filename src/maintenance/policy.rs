@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
-use super::expire::ExpireOptions;
-use super::orphans::OrphanOptions;
 use super::report::Progress;
 use super::site::{Places, Site};
 use super::work::Work;
@@ -30,18 +28,6 @@ pub struct Policy {
     pub tables: Names,
     /// How often which work.
     pub works: Vec<(Duration, Work)>,
-}
-
-impl Policy {
-    /// Expiries, when that is asked for.
-    pub fn expiry(every: Duration, options: ExpireOptions) -> (Duration, Work) {
-        (every, Work::ExpireSnapshots(options))
-    }
-
-    /// Looks for orphans, when that is asked for.
-    pub fn orphans(every: Duration, options: OrphanOptions) -> (Duration, Work) {
-        (every, Work::RemoveOrphans(options))
-    }
 }
 
 /// Does what the policies of a catalog say.
@@ -128,7 +114,7 @@ impl Caretaker {
             }
         }
         if work.only_looks() {
-            site.metrics.maintenance_due(&site.catalog, work.word(), due);
+            site.metrics.maintenance_due(&site.catalog, &policy.name, work.word(), due);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::storage::{Location, Storage};
 use crate::table::blocking;
 
 /// The largest manifest list or manifest that is read.
-const FILE_BYTES_MAX: u64 = 512 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 512 << 20;
 /// Manifests of one table, over all of its snapshots.
 const MANIFESTS_MAX: usize = 1_000_000;
 /// Reads under way at once.

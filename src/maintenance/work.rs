@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::compact::CompactionReport;
 use super::expire::ExpireOptions;
 use super::orphans::OrphanOptions;
 use super::report::{ExpiryReport, OrphansReport, Progress};
@@ -18,6 +19,8 @@ pub enum Work {
     ExpireSnapshots(ExpireOptions),
     /// Remove orphans.
     RemoveOrphans(OrphanOptions),
+    /// Say what compaction it needs.
+    Compact,
     /// Drop it.
     Drop {
         /// Whether its files are deleted.
@@ -31,13 +34,14 @@ impl Work {
         match self {
             Work::ExpireSnapshots(_) => "expire-snapshots",
             Work::RemoveOrphans(_) => "remove-orphans",
+            Work::Compact => "compact",
             Work::Drop { .. } => "drop",
         }
     }
 
     /// Whether it changes nothing, so that what counts is how many tables need it.
     pub(super) fn only_looks(&self) -> bool {
-        false
+        matches!(self, Work::Compact)
     }
 }
 
@@ -49,6 +53,8 @@ pub enum WorkReport {
     Expiry(ExpiryReport),
     /// Orphans were looked for.
     Orphans(OrphansReport),
+    /// Compaction was planned.
+    Compaction(CompactionReport),
     /// The table was dropped.
     Dropped(DropReport),
 }
@@ -56,7 +62,7 @@ pub enum WorkReport {
 impl WorkReport {
     /// Whether a look found that the table needs it.
     pub(super) fn is_due(&self) -> bool {
-        false
+        matches!(self, WorkReport::Compaction(report) if report.due)
     }
 }
 
@@ -76,6 +82,14 @@ impl fmt::Display for WorkReport {
             WorkReport::Orphans(report) => {
                 let verb = if report.plan { "found" } else { "deleted" };
                 write!(f, "{} orphans {verb} among {} files", report.orphans.count, report.files_listed)
+            }
+            WorkReport::Compaction(report) => {
+                let (due, all) = (report.partitions_due, report.partitions);
+                write!(
+                    f,
+                    "{due} of {all} partitions are due: {} files, about {} after",
+                    report.files, report.files_after
+                )
             }
             WorkReport::Dropped(report) => write!(f, "dropped, and its files: {}", report.files),
         }
@@ -135,6 +149,7 @@ impl Site {
             Work::RemoveOrphans(options) => {
                 self.remove_orphans(ident, *options, places, progress).await.map(WorkReport::Orphans)
             }
+            Work::Compact => self.plan_compaction(ident, progress).await.map(WorkReport::Compaction),
             Work::Drop { purge } => self.drop_table(ident, *purge).await.map(WorkReport::Dropped),
         }
     }

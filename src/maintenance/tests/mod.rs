@@ -3,6 +3,7 @@
 mod expiry;
 mod model;
 mod orphans;
+mod policy;
 pub mod world;
 
 use std::sync::Arc;
