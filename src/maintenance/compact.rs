@@ -79,6 +79,8 @@ pub struct PartitionPlan {
     pub large_files: u64,
     /// Its delete files.
     pub delete_files: u64,
+    /// Those of them that hold equality deletes.
+    pub equality_delete_files: u64,
     /// About how many data files there are when it is done.
     pub files_after: u64,
     /// Whether what is deleted is a reason by itself.
@@ -97,6 +99,7 @@ struct Partition {
     /// Bytes of the small and large ones.
     odd_bytes: u64,
     delete_files: u64,
+    equality_delete_files: u64,
     deleted_records: u64,
 }
 
@@ -192,6 +195,7 @@ impl Partition {
     fn count(&mut self, content: Content, size_bytes: u64, records: u64, target_bytes: u64) {
         if content != Content::Data {
             self.delete_files += 1;
+            self.equality_delete_files += u64::from(content == Content::EqualityDeletes);
             self.deleted_records += records;
             return;
         }
@@ -213,6 +217,7 @@ impl Partition {
         self.large += other.large;
         self.odd_bytes += other.odd_bytes;
         self.delete_files += other.delete_files;
+        self.equality_delete_files += other.equality_delete_files;
         self.deleted_records += other.deleted_records;
         self.values = other.values;
     }
@@ -243,6 +248,7 @@ impl Partition {
             small_files: self.small,
             large_files: self.large,
             delete_files: self.delete_files,
+            equality_delete_files: self.equality_delete_files,
             files_after: rest + rewritten.div_ceil(target_bytes.max(1)).max(1),
             deletes_are_due: by_deletes,
         })

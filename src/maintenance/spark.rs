@@ -36,7 +36,12 @@ pub(super) fn call(catalog: &CatalogName, ident: &Ident, metadata: &Value, repor
     arguments.extend(condition(metadata, &report.plan).map(|condition| format!("where => {}", text(&condition))));
     if report.plan.iter().any(|plan| plan.deletes_are_due) {
         // files with deletes are rewritten whatever their size, and what no file needs any more goes
-        arguments.push("options => map('delete-file-threshold', '1', 'remove-dangling-deletes', 'true')".to_owned());
+        let mut options = "'delete-file-threshold', '1', 'remove-dangling-deletes', 'true'".to_owned();
+        // or position deletes of the newest commit would seem to be needed still; writers of equality deletes would be in its way
+        if report.plan.iter().all(|plan| plan.equality_delete_files == 0) {
+            options.push_str(", 'use-starting-sequence-number', 'false'");
+        }
+        arguments.push(format!("options => map({options})"));
     }
     format!("CALL {}.system.rewrite_data_files({})", spark_name(catalog), arguments.join(", "))
 }
@@ -184,6 +189,7 @@ mod tests {
             small_files: 9,
             large_files: 0,
             delete_files: 0,
+            equality_delete_files: 0,
             files_after: 1,
             deletes_are_due: false,
         };
