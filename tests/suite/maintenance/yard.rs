@@ -25,7 +25,12 @@ pub struct Yard {
 impl Yard {
     /// In a folder, which may have one already.
     pub async fn open(folder: &Path) -> Yard {
-        let app = app::build(&Config::embedded(folder, None).expect("a configuration")).await.expect("built");
+        Yard::of(&Config::embedded(folder, None).expect("a configuration")).await
+    }
+
+    /// As a configuration says, which may have one already.
+    pub async fn of(config: &Config) -> Yard {
+        let app = app::build(config).await.expect("built");
         let stack = app.catalogs.values().next().expect("one catalog").stack.clone();
         Yard { app, stack, ids: AtomicI64::new(1) }
     }
@@ -33,11 +38,16 @@ impl Yard {
     /// In a new folder, with the empty table.
     pub async fn new(folder: &Path) -> Yard {
         let yard = Yard::open(folder).await;
-        yard.ask(Operation::CreateNamespace, json!({"namespace": ["n"]})).await.expect("made");
+        yard.fill().await;
+        yard
+    }
+
+    /// Makes the table.
+    pub async fn fill(&self) {
+        self.ask(Operation::CreateNamespace, json!({"namespace": ["n"]})).await.expect("made");
         let fields = json!([{"id": 1, "name": "id", "required": false, "type": "long"}]);
         let body = json!({"name": "t", "schema": {"type": "struct", "fields": fields}});
-        yard.ask(Operation::CreateTable, body).await.expect("made");
-        yard
+        self.ask(Operation::CreateTable, body).await.expect("made");
     }
 
     pub async fn ask(&self, operation: Operation, body: Value) -> Result<Value> {
@@ -132,15 +142,22 @@ pub fn put(location: &str, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("written");
 }
 
-/// The files below a folder but for metadata.json files, whose names are chance.
+/// Files in the making, which a killed process leaves and which nobody reads.
+const UNFINISHED: &str = ".lifeboat-unfinished-";
+
+/// The files below a folder but for metadata.json files, whose names are chance, and those that were never finished.
 pub fn files(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
+    let is_meant = |path: &Path| {
+        let path = path.to_string_lossy();
+        !path.ends_with(".metadata.json") && !path.contains(UNFINISHED)
+    };
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else if !entry.path().to_string_lossy().ends_with(".metadata.json") {
+            } else if is_meant(&entry.path()) {
                 found.insert(entry.path());
             }
         }
