@@ -2,6 +2,7 @@
 more of them than it must; what is said of each file is what PyIceberg's `add_files` says.
 """
 
+import base64
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet
+import pyarrow.parquet.encryption as encryption
 import pytest
 from landed import FOLDERS, Filter, Folder, frame
 from pyiceberg.conversions import from_bytes
@@ -293,6 +295,32 @@ def test_columns_of_nulls_without_a_type_are_left_out(shore):
     report = shore.append("untyped", path, "--create", status=1)
     assert left_out(report) == {"untyped.parquet": "type"} and report["appended-files"] == 1
     assert shore.engines["spark"].execute(f"SELECT count(*), count(nothing) FROM landed.{NAMESPACE}.untyped") == [(10, 0)]
+
+
+class OpenKeys(encryption.KmsClient):
+    """Keys that anybody could read."""
+
+    def __init__(self, _):
+        super().__init__()
+
+    def wrap_key(self, key, name):
+        return base64.b64encode(key)
+
+    def unwrap_key(self, key, name):
+        return base64.b64decode(key)
+
+
+@pytest.mark.parametrize("footer", ["plain", "encrypted"])
+def test_encrypted_files_are_left_out(shore, footer):
+    path = shore.folder(f"{footer}_footer")
+    rows = pyarrow.table({"id": [1, 2], "secret": ["a", "b"]})
+    settings = encryption.EncryptionConfiguration("footer", column_keys={"column": ["secret"]}, plaintext_footer=footer == "plain")
+    properties = encryption.CryptoFactory(OpenKeys).file_encryption_properties(encryption.KmsConnectionConfig(), settings)
+    with pyarrow.parquet.ParquetWriter(path / "hidden.parquet", rows.schema, encryption_properties=properties) as writer:
+        writer.write_table(rows)
+    pyarrow.parquet.write_table(rows, path / "open.parquet")
+    report = shore.append(f"{footer}_footer", path, "--create", status=1)
+    assert left_out(report) == {"hidden.parquet": "encrypted"} and report["appended-files"] == 1
 
 
 def test_nanoseconds_need_the_third_format_version(shore):
