@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::store::{Begun, Job, JobLimits, Jobs, Outcome, Work};
+use super::store::{Begun, Job, JobLimits, Jobs, OfCatalog, Outcome, Work};
 use super::sync::{catalog, tables};
 use crate::append::{AppendReport, Appends, LookOptions};
 use crate::error::{Error, Kind, Result};
@@ -42,6 +42,12 @@ pub struct AppendRequest {
     /// Tables that are not there are made, likewise.
     #[serde(default)]
     pub create: bool,
+}
+
+impl OfCatalog for AppendRequest {
+    fn catalog(&self) -> &CatalogName {
+        &self.catalog
+    }
 }
 
 impl fmt::Display for AppendRequest {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::store::{self, Begun, Job, JobLimits, Jobs, Outcome};
+use super::store::{self, Begun, Job, JobLimits, Jobs, OfCatalog, Outcome};
 use crate::error::{Error, Kind, Result};
 use crate::maintenance::{
     ExpireOptions, Maintained, OLDER_THAN, OrphanOptions, Progress, Retention, Site, Work, WorkReport,
@@ -130,6 +130,12 @@ impl MaintenanceRequest {
             Some((name, _)) => Err(Error::bad_request(format!("field {name}: it is of no meaning to {}", work.word()))),
             None => Ok(work),
         }
+    }
+}
+
+impl OfCatalog for MaintenanceRequest {
+    fn catalog(&self) -> &CatalogName {
+        &self.catalog
     }
 }
 

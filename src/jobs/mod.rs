@@ -13,5 +13,5 @@ pub use maintenance::{Maintenance, MaintenanceJob, MaintenanceJobs, MaintenanceR
 pub use purge::PurgeWorker;
 pub use relocation::{PrefixPair, RelocationRequest, Relocations};
 pub use relocation_jobs::{Relocation, RelocationJobs, RelocationLimits};
-pub use store::{Job, JobLimits, JobState, Jobs, Work};
+pub use store::{Job, JobLimits, JobState, Jobs, OfCatalog, Work};
 pub use sync::{Sync, SyncJobs, SyncReport, SyncRequest, Syncs, sync};

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
+use crate::model::CatalogName;
 use crate::telemetry::panic_text;
 use crate::upstream::pointer::now_ms;
 
@@ -55,6 +56,12 @@ pub enum JobState {
     Failed,
     /// Somebody, or the server's end, stopped it.
     Cancelled,
+}
+
+/// What is about one catalog.
+pub trait OfCatalog {
+    /// That catalog.
+    fn catalog(&self) -> &CatalogName;
 }
 
 /// A kind of work.

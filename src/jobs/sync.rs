@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::store::{Begun, Job, JobLimits, Jobs, Outcome, Work};
+use super::store::{Begun, Job, JobLimits, Jobs, OfCatalog, Outcome, Work};
 use crate::error::{Error, Kind, Result};
 use crate::model::{CatalogName, Ident};
 use crate::replica::{Action, Recheck, Replica, SyncProgress, TableStatus};
@@ -49,6 +49,12 @@ pub struct SyncRequest {
     /// Tables are looked at again until all are level, for so long at most; one day at most.
     #[serde(default, deserialize_with = "wait_seconds")]
     pub wait_seconds: u64,
+}
+
+impl OfCatalog for SyncRequest {
+    fn catalog(&self) -> &CatalogName {
+        &self.catalog
+    }
 }
 
 impl fmt::Display for SyncRequest {

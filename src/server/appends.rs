@@ -14,7 +14,6 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::append::{AppendAnswer, AppendCall, AppendReport};
 use crate::error::{Error, Kind, Result};
@@ -196,19 +195,9 @@ pub(super) async fn start(
     caller: Caller,
     request: Request,
 ) -> Result<(StatusCode, HeaderMap, Json<AppendStatus>), Refusal> {
-    caller.must_operate_any(&server)?;
-    let (head, body) = request.into_parts();
-    let key = jobs::key(&head.headers)?;
-    let (bytes, _reserved) =
-        server.budget.read_at_most(jobs::REQUEST_BYTES_MAX, &head.headers, body, Takes::Json).await?;
-    let request: AppendRequest = jobs::parse(&bytes)?;
-    // before it is told whether there is such a catalog
-    if !caller.operates(&request.catalog) {
-        let message = format!("this needs role operator on catalog {}", request.catalog);
-        return Err(Error::new(Kind::Forbidden, message).into());
-    }
+    let (request, key) = jobs::asked::<AppendRequest>(&server, &caller, request).await?;
     let begun = server.appends.start(request, caller.0.name(), key)?;
-    Ok((StatusCode::ACCEPTED, jobs::location(PATH, begun.id)?, Json(status(begun))))
+    jobs::begun(PATH, begun.id, status(begun))
 }
 
 /// The appends that run and those that ended not long ago, newest first, of the catalogs that the caller operates.
@@ -226,9 +215,7 @@ pub(super) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Json<AppendList>, Refusal> {
-    caller.must_operate_any(&server)?;
-    let (found, next_page_token) =
-        jobs::page(&server.appends.jobs, uri.query(), |about| caller.operates(&about.catalog))?;
+    let (found, next_page_token) = jobs::own_page(&server, &caller, &server.appends.jobs, uri.query())?;
     let appends = found.into_iter().map(|seen| AppendStatus { report: None, ..status(seen) });
     Ok(Json(AppendList { appends: appends.collect(), next_page_token }))
 }
@@ -245,7 +232,7 @@ pub(super) async fn get(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<AppendStatus>, Refusal> {
-    Ok(Json(status(own(&server, &caller, &id)?)))
+    Ok(Json(status(jobs::own(&server, &caller, &server.appends.jobs, &id)?)))
 }
 
 /// Cancels an append that runs; one that has ended stays as it is. Looks at tables that have begun go on to their end.
@@ -260,16 +247,8 @@ pub(super) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<AppendStatus>, Refusal> {
-    let AppendJob { id, .. } = own(&server, &caller, &id)?;
+    let AppendJob { id, .. } = jobs::own(&server, &caller, &server.appends.jobs, &id)?;
     Ok(Json(status(jobs::cancel(&server.appends.jobs, &id.to_string()).await?)))
-}
-
-/// An append of a catalog that the caller operates.
-fn own(server: &Server, caller: &Caller, id: &str) -> Result<AppendJob> {
-    caller.must_operate_any(server)?;
-    let id = Uuid::parse_str(id).ok();
-    let found = id.and_then(|id| server.appends.jobs.get(id)).filter(|seen| caller.operates(&seen.about.catalog));
-    found.ok_or_else(|| jobs::unknown(&server.appends.jobs))
 }
 
 fn status(seen: AppendJob) -> AppendStatus {

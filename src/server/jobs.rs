@@ -2,13 +2,21 @@
 //!
 //! What must hold: an error names the field or parameter at fault. Who may ask is for the routes.
 
-use http::{HeaderMap, HeaderValue, header};
+use axum::Json;
+use axum::extract::Request;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
-use crate::jobs::{Job, Jobs, Work};
+use crate::jobs::{Job, Jobs, OfCatalog, Work};
+use crate::model::{CatalogName, Role};
+
+use super::Refusal;
+use super::admin::Caller;
+use super::body::Takes;
+use super::service::Server;
 
 /// Largest request for a job.
 pub(super) const REQUEST_BYTES_MAX: usize = 256 << 10;
@@ -61,6 +69,67 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         return Err(Error::bad_request(message));
     }
     Err(whole)
+}
+
+impl Caller {
+    pub(super) fn operates(&self, catalog: &CatalogName) -> bool {
+        self.0.role(catalog) == Some(Role::Operator)
+    }
+
+    pub(super) fn must_operate_any(&self, server: &Server) -> Result<()> {
+        match server.catalogs.values().any(|entry| self.operates(&entry.name)) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Forbidden, "this needs role operator on a catalog that is served here")),
+        }
+    }
+}
+
+/// What a caller asks for in a catalog that they operate, and the key by which a repeated request is known.
+pub(super) async fn asked<R: DeserializeOwned + OfCatalog>(
+    server: &Server,
+    caller: &Caller,
+    request: Request,
+) -> Result<(R, Option<Uuid>)> {
+    caller.must_operate_any(server)?;
+    let (head, body) = request.into_parts();
+    let key = key(&head.headers)?;
+    let (bytes, _reserved) = server.budget.read_at_most(REQUEST_BYTES_MAX, &head.headers, body, Takes::Json).await?;
+    let request: R = parse(&bytes)?;
+    // before it is told whether there is such a catalog
+    if !caller.operates(request.catalog()) {
+        let message = format!("this needs role operator on catalog {}", request.catalog());
+        return Err(Error::new(Kind::Forbidden, message));
+    }
+    Ok((request, key))
+}
+
+/// Those of the catalogs that the caller operates, a page of them as [`page`] has it.
+pub(super) fn own_page<W: Work<About: OfCatalog>>(
+    server: &Server,
+    caller: &Caller,
+    jobs: &Jobs<W>,
+    query: Option<&str>,
+) -> Result<(Vec<Job<W>>, Option<String>)> {
+    caller.must_operate_any(server)?;
+    page(jobs, query, |about| caller.operates(about.catalog()))
+}
+
+/// One of a catalog that the caller operates.
+pub(super) fn own<W: Work<About: OfCatalog>>(
+    server: &Server,
+    caller: &Caller,
+    jobs: &Jobs<W>,
+    id: &str,
+) -> Result<Job<W>> {
+    caller.must_operate_any(server)?;
+    let id = Uuid::parse_str(id).ok();
+    let found = id.and_then(|id| jobs.get(id)).filter(|seen| caller.operates(seen.about.catalog()));
+    found.ok_or_else(|| unknown(jobs))
+}
+
+/// The answer to a request that began one; it can be looked at below `path`.
+pub(super) fn begun<S>(path: &str, id: Uuid, status: S) -> Result<(StatusCode, HeaderMap, Json<S>), Refusal> {
+    Ok((StatusCode::ACCEPTED, location(path, id)?, Json(status)))
 }
 
 /// Says where a job that has begun can be looked at: below `path`.

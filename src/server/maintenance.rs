@@ -13,13 +13,11 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::jobs::{JobState, MaintenanceJob, MaintenanceRequest};
 
 use super::admin::{Caller, ErrorDetail, ErrorModel};
-use super::body::Takes;
 use super::service::Server;
 use super::{Refusal, errors, jobs};
 
@@ -95,19 +93,9 @@ pub(super) async fn start(
     caller: Caller,
     request: Request,
 ) -> Result<(StatusCode, HeaderMap, Json<MaintenanceStatus>), Refusal> {
-    caller.must_operate_any(&server)?;
-    let (head, body) = request.into_parts();
-    let key = jobs::key(&head.headers)?;
-    let (bytes, _reserved) =
-        server.budget.read_at_most(jobs::REQUEST_BYTES_MAX, &head.headers, body, Takes::Json).await?;
-    let request: MaintenanceRequest = jobs::parse(&bytes)?;
-    // before it is told whether there is such a catalog
-    if !caller.operates(&request.catalog) {
-        let message = format!("this needs role operator on catalog {}", request.catalog);
-        return Err(Error::new(Kind::Forbidden, message).into());
-    }
+    let (request, key) = jobs::asked::<MaintenanceRequest>(&server, &caller, request).await?;
     let begun = server.maintenance.start(request, caller.0.name(), key)?;
-    Ok((StatusCode::ACCEPTED, jobs::location(PATH, begun.id)?, Json(status(begun))))
+    jobs::begun(PATH, begun.id, status(begun))
 }
 
 /// The maintenance jobs that run and those that ended not long ago, newest first, of the catalogs that the caller operates.
@@ -125,9 +113,7 @@ pub(super) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Json<MaintenanceList>, Refusal> {
-    caller.must_operate_any(&server)?;
-    let (found, next_page_token) =
-        jobs::page(&server.maintenance.jobs, uri.query(), |about| caller.operates(&about.catalog))?;
+    let (found, next_page_token) = jobs::own_page(&server, &caller, &server.maintenance.jobs, uri.query())?;
     let maintenance = found.into_iter().map(|seen| MaintenanceStatus { report: None, ..status(seen) });
     Ok(Json(MaintenanceList { maintenance: maintenance.collect(), next_page_token }))
 }
@@ -144,7 +130,7 @@ pub(super) async fn get(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<MaintenanceStatus>, Refusal> {
-    Ok(Json(status(own(&server, &caller, &id)?)))
+    Ok(Json(status(jobs::own(&server, &caller, &server.maintenance.jobs, &id)?)))
 }
 
 /// Cancels a maintenance job that runs, and answers when it has stopped; one that has ended stays as it is. A commit that has begun is finished.
@@ -159,16 +145,8 @@ pub(super) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<MaintenanceStatus>, Refusal> {
-    let MaintenanceJob { id, .. } = own(&server, &caller, &id)?;
+    let MaintenanceJob { id, .. } = jobs::own(&server, &caller, &server.maintenance.jobs, &id)?;
     Ok(Json(status(jobs::cancel(&server.maintenance.jobs, &id.to_string()).await?)))
-}
-
-/// A job of a catalog that the caller operates.
-fn own(server: &Server, caller: &Caller, id: &str) -> Result<MaintenanceJob> {
-    caller.must_operate_any(server)?;
-    let id = Uuid::parse_str(id).ok();
-    let found = id.and_then(|id| server.maintenance.jobs.get(id)).filter(|seen| caller.operates(&seen.about.catalog));
-    found.ok_or_else(|| jobs::unknown(&server.maintenance.jobs))
 }
 
 fn status(seen: MaintenanceJob) -> MaintenanceStatus {

@@ -13,14 +13,11 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::jobs::{JobState, Sync, SyncReport, SyncRequest};
-use crate::model::{CatalogName, Role};
 
 use super::admin::{Caller, ErrorDetail, ErrorModel};
-use super::body::Takes;
 use super::service::Server;
 use super::{Refusal, errors, jobs};
 
@@ -81,19 +78,6 @@ pub(super) struct SyncList {
     next_page_token: Option<String>,
 }
 
-impl Caller {
-    pub(super) fn operates(&self, catalog: &CatalogName) -> bool {
-        self.0.role(catalog) == Some(Role::Operator)
-    }
-
-    pub(super) fn must_operate_any(&self, server: &Server) -> Result<()> {
-        match server.catalogs.values().any(|entry| self.operates(&entry.name)) {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Forbidden, "this needs role operator on a catalog that is served here")),
-        }
-    }
-}
-
 /// Begins a sync of a replica: its tables are looked at now. It may be asked for again at any time.
 #[utoipa::path(post, path = "/lifeboat/v1/syncs", request_body = SyncRequest, params(
     ("Idempotency-Key" = Option<String>, Header, description = "A UUID: the same request with it is answered with the same sync, as long as that is remembered"),
@@ -114,19 +98,9 @@ pub(super) async fn start(
     caller: Caller,
     request: Request,
 ) -> Result<(StatusCode, HeaderMap, Json<SyncStatus>), Refusal> {
-    caller.must_operate_any(&server)?;
-    let (head, body) = request.into_parts();
-    let key = jobs::key(&head.headers)?;
-    let (bytes, _reserved) =
-        server.budget.read_at_most(jobs::REQUEST_BYTES_MAX, &head.headers, body, Takes::Json).await?;
-    let request: SyncRequest = jobs::parse(&bytes)?;
-    // before it is told whether there is such a catalog
-    if !caller.operates(&request.catalog) {
-        let message = format!("this needs role operator on catalog {}", request.catalog);
-        return Err(Error::new(Kind::Forbidden, message).into());
-    }
+    let (request, key) = jobs::asked::<SyncRequest>(&server, &caller, request).await?;
     let begun = server.syncs.start(request, caller.0.name(), key)?;
-    Ok((StatusCode::ACCEPTED, jobs::location(PATH, begun.id)?, Json(status(begun))))
+    jobs::begun(PATH, begun.id, status(begun))
 }
 
 /// The syncs that run and those that ended not long ago, newest first, of the catalogs that the caller operates.
@@ -144,9 +118,7 @@ pub(super) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Json<SyncList>, Refusal> {
-    caller.must_operate_any(&server)?;
-    let (found, next_page_token) =
-        jobs::page(&server.syncs.jobs, uri.query(), |about| caller.operates(&about.catalog))?;
+    let (found, next_page_token) = jobs::own_page(&server, &caller, &server.syncs.jobs, uri.query())?;
     let syncs = found.into_iter().map(|seen| SyncStatus { report: None, ..status(seen) });
     Ok(Json(SyncList { syncs: syncs.collect(), next_page_token }))
 }
@@ -163,7 +135,7 @@ pub(super) async fn get(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<SyncStatus>, Refusal> {
-    Ok(Json(status(own(&server, &caller, &id)?)))
+    Ok(Json(status(jobs::own(&server, &caller, &server.syncs.jobs, &id)?)))
 }
 
 /// Cancels a sync that runs; one that has ended stays as it is. Looks at tables that have begun go on to their end.
@@ -178,16 +150,8 @@ pub(super) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<SyncStatus>, Refusal> {
-    let Sync { id, .. } = own(&server, &caller, &id)?;
+    let Sync { id, .. } = jobs::own(&server, &caller, &server.syncs.jobs, &id)?;
     Ok(Json(status(jobs::cancel(&server.syncs.jobs, &id.to_string()).await?)))
-}
-
-/// A sync of a catalog that the caller operates.
-fn own(server: &Server, caller: &Caller, id: &str) -> Result<Sync> {
-    caller.must_operate_any(server)?;
-    let id = Uuid::parse_str(id).ok();
-    let found = id.and_then(|id| server.syncs.jobs.get(id)).filter(|seen| caller.operates(&seen.about.catalog));
-    found.ok_or_else(|| jobs::unknown(&server.syncs.jobs))
 }
 
 fn status(seen: Sync) -> SyncStatus {
