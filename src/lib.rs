@@ -13,6 +13,7 @@ pub mod error;
 pub mod format;
 pub mod jobs;
 pub mod journal;
+pub mod maintenance;
 pub mod model;
 pub mod replica;
 pub mod server;

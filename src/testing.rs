@@ -129,27 +129,39 @@ impl Bed {
 
     /// What a client writes and commits to append a file from anywhere.
     pub fn append_naming(&self, metadata: &Value, number: i64, path: &str) -> (Value, Vec<(String, Bytes)>) {
-        let unique = uuid::Uuid::new_v4().to_string();
-        let ids = SnapshotIds {
-            snapshot_id: number,
-            timestamp_ms: metadata["last-updated-ms"].as_i64().expect("a time"),
-            unique: &unique,
-        };
-        let file = DataFile::parquet(FileContent::Data, path, 1, 4);
-        let draft = draft_snapshot(metadata, &[], &[], ids, &[file]).expect("drafted");
-        let mut files = vec![(path.to_owned(), Bytes::from_static(b"PAR1"))];
-        files.extend(draft.files.into_iter().map(|(path, bytes)| (path, Bytes::from(bytes))));
-        let body = json!({
-            "requirements": [
-                {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": draft.parent_snapshot_id},
-            ],
-            "updates": [
-                {"action": "add-snapshot", "snapshot": draft.snapshot},
-                {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": number},
-            ],
-        });
-        (body, files)
+        append_all(metadata, number, &[path.to_owned()])
     }
+
+    /// What a client writes and commits to append so many files of the table's own at once.
+    pub fn append_many(&self, metadata: &Value, number: i64, count: usize) -> (Value, Vec<(String, Bytes)>) {
+        let location = metadata["location"].as_str().expect("a location");
+        let paths: Vec<String> = (0..count).map(|at| format!("{location}/data/{number}-{at}.parquet")).collect();
+        append_all(metadata, number, &paths)
+    }
+}
+
+fn append_all(metadata: &Value, number: i64, paths: &[String]) -> (Value, Vec<(String, Bytes)>) {
+    let unique = uuid::Uuid::new_v4().to_string();
+    let ids = SnapshotIds {
+        snapshot_id: number,
+        timestamp_ms: metadata["last-updated-ms"].as_i64().expect("a time"),
+        unique: &unique,
+    };
+    let named: Vec<DataFile> = paths.iter().map(|path| DataFile::parquet(FileContent::Data, path, 1, 4)).collect();
+    let draft = draft_snapshot(metadata, &[], &[], ids, &named).expect("drafted");
+    let mut files: Vec<(String, Bytes)> =
+        paths.iter().map(|path| (path.clone(), Bytes::from_static(b"PAR1"))).collect();
+    files.extend(draft.files.into_iter().map(|(path, bytes)| (path, Bytes::from(bytes))));
+    let body = json!({
+        "requirements": [
+            {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": draft.parent_snapshot_id},
+        ],
+        "updates": [
+            {"action": "add-snapshot", "snapshot": draft.snapshot},
+            {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": number},
+        ],
+    });
+    (body, files)
 }
 
 async fn catalog(

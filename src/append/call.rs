@@ -160,11 +160,11 @@ impl Appends {
     async fn call_once(&self, ident: &Ident, call: &AppendCall, key: Option<String>) -> Result<AppendAnswer> {
         let table = self.0.table(ident);
         for _ in 0..DESCRIPTIONS_MAX {
-            let seen = self.seen(ident, &table, key.as_deref()).await?;
+            let seen = self.seen(ident, &table, call, key.as_deref()).await?;
             if let Some(snapshot) = seen.answered {
                 return Ok(answer(call, Some(snapshot), |_| false));
             }
-            let (files, known) = self.files(call, &seen).await?;
+            let (files, known) = (self.files(call, &seen).await?, &seen.known);
             if files.is_empty() {
                 return Ok(answer(call, None, |_| true));
             }
@@ -192,7 +192,7 @@ impl Appends {
     }
 
     /// The table as it is known, or loaded.
-    async fn seen(&self, ident: &Ident, table: &Arc<Table>, key: Option<&str>) -> Result<Seen> {
+    async fn seen(&self, ident: &Ident, table: &Arc<Table>, call: &AppendCall, key: Option<&str>) -> Result<Seen> {
         let mut state = table.turn.lock().await;
         if state.known.loaded.is_none() {
             state.known.refresh(&self.0.tools, ident).await.map_err(|e| e.context(format!("table {ident}")))?;
@@ -202,18 +202,25 @@ impl Appends {
         let properties = ["write.data.path", "write.object-storage.path", "write.folder-storage.path"];
         let places = properties.into_iter().filter_map(own).chain(metadata["location"].as_str());
         let landing = self.0.landings.get(ident).map(|landing| landing.from.clone());
+        let is_known = |path: &str| state.known.tracked.has(&self.0.tools.spelling.key(path));
         Ok(Seen {
             shape: Arc::new(TableShape::of(metadata)?),
             described_for: described_for(metadata),
             places: places.map(Location::new).chain(landing).collect(),
-            tracked: state.known.tracked.clone(),
+            known: call
+                .data_files
+                .iter()
+                .map(|file| &file.path)
+                .filter(|path| is_known(path.as_str()))
+                .cloned()
+                .collect(),
             answered: key.and_then(|key| answered(metadata, key)),
         })
     }
 
     /// The call's files as data files, but for those that the table has.
-    async fn files(&self, call: &AppendCall, seen: &Seen) -> Result<(Vec<DataFile>, HashSet<String>)> {
-        let (mut known, mut unknown, mut paths) = (HashSet::new(), Vec::new(), HashSet::new());
+    async fn files(&self, call: &AppendCall, seen: &Seen) -> Result<Vec<DataFile>> {
+        let (mut unknown, mut paths) = (Vec::new(), HashSet::new());
         for file in &call.data_files {
             let location = Location::new(&file.path);
             if !paths.insert(file.path.as_str()) {
@@ -228,9 +235,7 @@ impl Appends {
             if !is_data(name) {
                 return Err(Error::bad_request(format!("{} has the name of a hidden or unfinished file", file.path)));
             }
-            if seen.tracked.has(&self.0.tools.spelling.key(&file.path)) {
-                known.insert(file.path.clone());
-            } else {
+            if !seen.known.contains(&file.path) {
                 unknown.push(file);
             }
         }
@@ -260,7 +265,7 @@ impl Appends {
                 }
             });
         }
-        Ok((files, known))
+        Ok(files)
     }
 
     /// A file that is there, with the size that was said.
@@ -283,7 +288,8 @@ struct Seen {
     shape: Arc<TableShape>,
     described_for: (i64, i64),
     places: Vec<Location>,
-    tracked: Arc<super::tracked::Tracked>,
+    /// The call's files that the table has, or ever had.
+    known: HashSet<String>,
     /// The snapshot that an earlier call with the same key made.
     answered: Option<(i64, i64)>,
 }

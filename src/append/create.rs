@@ -20,12 +20,13 @@ pub(super) async fn body(footers: &Footers, ident: &Ident, candidates: &[Candida
     let all = footers.fields(candidates, &Arc::new(nothing.clone())).await?;
     // column by column, so that a file that lacks some or has narrower ones does not decide
     let mut shape = nothing;
-    for fields in &all {
+    for (_, fields) in &all {
         let new = fields.iter().map(|field| Difference::New { parent: None, field: field.clone() });
         shape = shape.evolved(&new.collect::<Vec<_>>());
     }
     let shape = Arc::new(shape);
-    let wider = footers.differences(candidates, &shape).await?;
+    let examples: Vec<Candidate> = all.into_iter().map(|(candidate, _)| candidate).collect();
+    let wider = footers.differences(&examples, &shape).await?;
     let mut shape = (*shape).clone().evolved(&wider);
     if shape.fields.is_empty() {
         let message = "no file that landed can be read, so that nobody knows what columns the table should have";

@@ -2,9 +2,12 @@
 //!
 //! What must hold: a line that cannot be understood is an error that names its number, never a file less.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read, Seek};
 use std::path::Path;
 
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
 use percent_encoding::percent_decode_str;
 
 use super::landed::{below, is_data};
@@ -19,7 +22,7 @@ const FILES_MAX: usize = 20_000_000;
 pub enum FileListFormat {
     /// One location a line; after a tab its size, if known.
     Lines,
-    /// S3 Inventory as CSV: bucket, key (percent-encoded), size and last-modified date where they are there.
+    /// S3 Inventory, as Parquet or as CSV: bucket, key (percent-encoded in CSV), and size where it is there.
     S3Inventory,
     /// `hdfs oiv -p Delimited`: path, replication, modification time, access time, block size, blocks, bytes, …, separated by tabs.
     Oiv,
@@ -28,35 +31,84 @@ pub enum FileListFormat {
 /// Reads the files of a list that lie below a prefix and are data. A size that the list does not have is 0.
 pub fn read_list(path: &Path, format: FileListFormat, prefix: &Location) -> Result<Vec<Listed>> {
     let failed = |e: std::io::Error| Error::bad_request(format!("{}: {e}", path.display()));
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut files = Files { files: Vec::new(), prefix };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut first = [0; 4];
+    let is_parquet = file.read(&mut first).map_err(failed)? == 4 && &first == b"PAR1";
+    if is_parquet {
+        let unreadable = |e: ParquetError| Error::bad_request(format!("{}: {e}", path.display()));
+        inventory_rows(file, |listed| files.add(path, listed)).map_err(unreadable)??;
+        return Ok(files.files);
+    }
+    file.rewind().map_err(failed)?;
     let reader: Box<dyn BufRead> = match path.extension().is_some_and(|extension| extension == "gz") {
         true => Box::new(std::io::BufReader::new(flate2::read::MultiGzDecoder::new(file))),
         false => Box::new(std::io::BufReader::new(file)),
     };
-    let mut files = Vec::new();
     for (at, line) in reader.lines().enumerate() {
         let line = line.map_err(failed)?;
         let read = match format {
             FileListFormat::Lines => plain(&line),
-            FileListFormat::S3Inventory => inventory(&line, prefix),
+            FileListFormat::S3Inventory => inventory(&line),
             FileListFormat::Oiv => oiv(&line, prefix),
         };
-        let Some(found) =
-            read.map_err(|why| Error::bad_request(format!("{} line {}: {why}", path.display(), at + 1)))?
-        else {
-            continue;
-        };
-        if found.location.is_under(prefix) && is_data(below(&found.location, prefix)) {
-            files.push(found);
-        }
-        if files.len() > FILES_MAX {
-            return Err(Error::new(
-                Kind::Unprocessable,
-                format!("{} names more than {FILES_MAX} files", path.display()),
-            ));
+        let named = |why| Error::bad_request(format!("{} line {}: {why}", path.display(), at + 1));
+        if let Some(found) = read.map_err(named)? {
+            files.add(path, found)?;
         }
     }
-    Ok(files)
+    Ok(files.files)
+}
+
+/// What was found of a list.
+struct Files<'p> {
+    files: Vec<Listed>,
+    prefix: &'p Location,
+}
+
+impl Files<'_> {
+    /// Takes a file that is data below the prefix.
+    fn add(&mut self, path: &Path, found: Listed) -> Result<()> {
+        let location = found.location.in_scheme_of(self.prefix);
+        if location.is_under(self.prefix) && is_data(below(&location, self.prefix)) {
+            self.files.push(Listed { location, ..found });
+        }
+        if self.files.len() > FILES_MAX {
+            let message = format!("{} names more than {FILES_MAX} files", path.display());
+            return Err(Error::new(Kind::Unprocessable, message));
+        }
+        Ok(())
+    }
+}
+
+/// The rows of an inventory in Parquet; what is no current object is passed over.
+fn inventory_rows(
+    file: std::fs::File,
+    mut each: impl FnMut(Listed) -> Result<()>,
+) -> std::result::Result<Result<()>, ParquetError> {
+    let reader = SerializedFileReader::new(file)?;
+    for row in reader.get_row_iter(None)? {
+        let row = row?;
+        let (mut bucket, mut key, mut size, mut is_current) = (None, None, 0, true);
+        for (name, value) in row.get_column_iter() {
+            match (name.as_str(), value) {
+                ("bucket", Field::Str(text)) => bucket = Some(text.clone()),
+                ("key", Field::Str(text)) => key = Some(text.clone()),
+                ("size", Field::Long(bytes)) => size = u64::try_from(*bytes).unwrap_or(0),
+                ("size", Field::Int(bytes)) => size = u64::try_from(*bytes).unwrap_or(0),
+                ("is_latest", Field::Bool(false)) | ("is_delete_marker", Field::Bool(true)) => is_current = false,
+                _ => {}
+            }
+        }
+        let (Some(bucket), Some(key)) = (bucket, key) else {
+            return Err(ParquetError::General("it has no columns bucket and key: it is no S3 Inventory".to_owned()));
+        };
+        let location = Location::new(format!("s3://{bucket}/{key}"));
+        if is_current && let Err(error) = each(Listed { location, size_bytes: size, changed_ms: None }) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
 }
 
 type Line = std::result::Result<Option<Listed>, String>;
@@ -76,7 +128,7 @@ fn plain(line: &str) -> Line {
 }
 
 /// `"bucket","key","size","2026-11-22T01:02:03.000Z"`; further fields are passed over.
-fn inventory(line: &str, prefix: &Location) -> Line {
+fn inventory(line: &str) -> Line {
     if line.trim().is_empty() {
         return Ok(None);
     }
@@ -87,13 +139,12 @@ fn inventory(line: &str, prefix: &Location) -> Line {
     }
     let key =
         percent_decode_str(&key.replace('+', " ")).decode_utf8().map_err(|_| "its key is not UTF-8")?.into_owned();
-    let scheme = prefix.scheme().unwrap_or("s3");
     // an inventory with versions has flags before the size: the first number counts
     let size = rest.iter().find_map(|field| field.parse().ok()).unwrap_or(0);
     if rest.iter().take(3).any(|field| field == "true") && rest.len() > 3 && rest[2] == "true" {
         return Ok(None); // a delete marker
     }
-    listed(format!("{scheme}://{bucket}/{key}"), size)
+    listed(format!("s3://{bucket}/{key}"), size)
 }
 
 /// Fields of one line, in quotes or not; a quote within quotes is doubled.
@@ -161,6 +212,36 @@ mod tests {
             [("hdfs://nn:8020/in/a.parquet".to_owned(), 99)]
         );
         Ok(())
+    }
+
+    #[test]
+    fn an_inventory_in_parquet_names_current_objects() {
+        use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int64Type};
+        let message = "message m { required binary bucket (UTF8); required binary key (UTF8); optional int64 size; optional boolean is_latest; }";
+        let schema = parquet::schema::parser::parse_message_type(message).expect("a schema");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("inventory.parquet");
+        let file = std::fs::File::create(&path).expect("made");
+        let mut writer = parquet::file::writer::SerializedFileWriter::new(file, schema.into(), Default::default())
+            .expect("a writer");
+        let mut group = writer.next_row_group().expect("a row group");
+        let texts = |texts: [&str; 2]| texts.map(ByteArray::from);
+        for texts in [texts(["b", "b"]), texts(["in/a b.parquet", "in/old.parquet"])] {
+            let mut column = group.next_column().expect("a column").expect("a column");
+            column.typed::<ByteArrayType>().write_batch(&texts, None, None).expect("written");
+            column.close().expect("closed");
+        }
+        let mut column = group.next_column().expect("a column").expect("a column");
+        column.typed::<Int64Type>().write_batch(&[5, 6], Some(&[1, 1]), None).expect("written");
+        column.close().expect("closed");
+        let mut column = group.next_column().expect("a column").expect("a column");
+        column.typed::<BoolType>().write_batch(&[true, false], Some(&[1, 1]), None).expect("written");
+        column.close().expect("closed");
+        group.close().expect("closed");
+        writer.close().expect("closed");
+        let files = read_list(&path, FileListFormat::S3Inventory, &Location::new("s3a://b/in")).expect("read");
+        let expected = Listed { location: Location::new("s3a://b/in/a b.parquet"), size_bytes: 5, changed_ms: None };
+        assert_eq!(files, [expected]);
     }
 
     #[test]

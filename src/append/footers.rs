@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::landed::Candidate;
@@ -20,6 +20,8 @@ use crate::storage::{Location, Storage};
 
 /// Files that are read at once.
 const FILES_AT_ONCE: usize = 32;
+/// Files whose reading is prepared at once.
+const FILES_PLANNED: usize = 1_000;
 /// Bytes of footers and columns in memory at once; what a footer is unpacked to takes a few times its size.
 const BYTES_AT_ONCE: u64 = 48 << 20;
 /// What is read of the end of a file at first.
@@ -39,6 +41,10 @@ pub(super) enum Outcome {
     LeftOut(Reason),
 }
 
+fn cut_off(e: tokio::task::JoinError) -> Error {
+    Error::internal("a file was not read").with_source(e)
+}
+
 /// Reads footers.
 #[derive(Clone)]
 pub(super) struct Footers {
@@ -53,45 +59,77 @@ impl Footers {
 
     /// Describes all candidates for a table, in their order.
     pub async fn describe(&self, candidates: &[Candidate], table: &Arc<TableShape>) -> Result<Vec<Outcome>> {
-        let reads: Vec<_> = candidates
-            .iter()
-            .map(|candidate| {
+        let mut outcomes = Vec::with_capacity(candidates.len());
+        for candidates in candidates.chunks(FILES_PLANNED) {
+            let reads = candidates.iter().map(|candidate| {
                 let (this, table, candidate) = (self.clone(), table.clone(), candidate.clone());
                 // a task each, so that footers are unpacked on all cores
                 async move { tokio::spawn(async move { this.describe_one(&candidate, &table).await }).await }
-            })
-            .collect();
-        let cut_off = |e: tokio::task::JoinError| Error::internal("a file was not read").with_source(e);
-        stream::iter(reads).buffered(FILES_AT_ONCE).map(|read| read.map_err(cut_off)?).try_collect().await
+            });
+            let reads: Vec<_> = reads.collect();
+            let mut reads = stream::iter(reads).buffered(FILES_AT_ONCE);
+            while let Some(read) = reads.next().await {
+                outcomes.push(read.map_err(cut_off)??);
+            }
+        }
+        Ok(outcomes)
     }
 
-    /// What the table would have to become for each candidate to fit; nothing of one that cannot be read.
+    /// What the table would have to become for all candidates to fit, each difference once; nothing of one that cannot be read.
     pub async fn differences(&self, candidates: &[Candidate], table: &Arc<TableShape>) -> Result<Vec<Difference>> {
-        let found = |footer: &Footer, table: &TableShape| footer.differences(table);
-        let all = self.of_each(candidates, table, found).await?;
-        Ok(all.into_iter().flatten().collect())
+        let mut all: Vec<Difference> = Vec::new();
+        let each = |_: &Candidate, found: Vec<Difference>| {
+            found.into_iter().for_each(|difference| {
+                if !all.contains(&difference) {
+                    all.push(difference);
+                }
+            });
+        };
+        self.of_each(candidates, table, |footer, table| footer.differences(table), each).await?;
+        Ok(all)
     }
 
-    /// The columns that a table made for each candidate would have; nothing of one that cannot be read.
-    pub async fn fields(&self, candidates: &[Candidate], table: &Arc<TableShape>) -> Result<Vec<Vec<Field>>> {
-        self.of_each(candidates, table, |footer, table| footer.fields(table)).await
+    /// The different columns that candidates have, each with one that has them; nothing of those that cannot be read.
+    pub async fn fields(
+        &self,
+        candidates: &[Candidate],
+        table: &Arc<TableShape>,
+    ) -> Result<Vec<(Candidate, Vec<Field>)>> {
+        let mut all: Vec<(Candidate, Vec<Field>)> = Vec::new();
+        let each = |candidate: &Candidate, found: Vec<Field>| {
+            if all.iter().all(|(_, known)| *known != found) {
+                all.push((candidate.clone(), found));
+            }
+        };
+        self.of_each(candidates, table, |footer, table| footer.fields(table), each).await?;
+        Ok(all)
     }
 
-    async fn of_each<T: Send>(
+    async fn of_each<T: Send + 'static>(
         &self,
         candidates: &[Candidate],
         table: &Arc<TableShape>,
         of: fn(&Footer, &TableShape) -> Result<T, Reason>,
-    ) -> Result<Vec<T>> {
-        let reads: Vec<_> = candidates
-            .iter()
-            .map(|candidate| async move {
-                let footer = self.footer(candidate).await?;
-                Ok::<_, Error>(footer.ok().and_then(|footer| of(&footer, table).ok()))
-            })
-            .collect();
-        let all: Vec<Option<T>> = stream::iter(reads).buffered(FILES_AT_ONCE).try_collect().await?;
-        Ok(all.into_iter().flatten().collect())
+        mut each: impl FnMut(&Candidate, T),
+    ) -> Result<()> {
+        for candidates in candidates.chunks(FILES_PLANNED) {
+            let reads = candidates.iter().map(|candidate| {
+                let (this, table, candidate) = (self.clone(), table.clone(), candidate.clone());
+                let read = async move {
+                    let footer = this.footer(&candidate).await?;
+                    Ok::<_, Error>(footer.ok().and_then(|footer| of(&footer, &table).ok()))
+                };
+                async move { tokio::spawn(read).await.map_err(cut_off)? }
+            });
+            let reads: Vec<_> = reads.collect();
+            let mut found = stream::iter(reads).buffered(FILES_AT_ONCE).zip(stream::iter(candidates));
+            while let Some((found, candidate)) = found.next().await {
+                if let Some(found) = found? {
+                    each(candidate, found);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn describe_one(&self, candidate: &Candidate, table: &TableShape) -> Result<Outcome> {

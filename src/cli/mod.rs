@@ -1,4 +1,5 @@
-//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `append`, `changes`, `config`, `version`.
+//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `append`, `changes`,
+//! `expire-snapshots`, `remove-orphans`, `compact`, `drop`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
@@ -8,6 +9,7 @@ mod changes;
 pub mod demo;
 mod doctor;
 mod init;
+mod maintain;
 mod probe;
 mod relocate;
 mod replica;
@@ -94,6 +96,18 @@ enum Command {
     /// Print which files came and went in a table, snapshot by snapshot
     #[command(after_help = changes::help())]
     Changes(changes::ChangesOptions),
+    /// Expire a table's snapshots that have had their time, and delete what only they reach
+    #[command(after_help = maintain::help("expire-snapshots"))]
+    ExpireSnapshots(maintain::ExpireSnapshots),
+    /// Find files in a table's place that nothing reaches, and delete them
+    #[command(after_help = maintain::help("remove-orphans"))]
+    RemoveOrphans(maintain::RemoveOrphans),
+    /// Say which partitions of a table have files to be compacted, and make the job that Spark does it with
+    #[command(after_help = maintain::help("compact"))]
+    Compact(maintain::Compact),
+    /// Drop a table, with its files or without
+    #[command(after_help = maintain::help("drop"))]
+    Drop(maintain::DropTable),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -224,6 +238,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Undrop(options) => block_on(replica::run(options, replica::What::Undrop)),
         Command::Append(options) => block_on(append::append(options)),
         Command::Changes(options) => block_on(changes::run(options)),
+        Command::ExpireSnapshots(options) => block_on(maintain::expire_snapshots(options)),
+        Command::RemoveOrphans(options) => block_on(maintain::remove_orphans(options)),
+        Command::Compact(options) => block_on(maintain::compact(options)),
+        Command::Drop(options) => block_on(maintain::drop_table(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

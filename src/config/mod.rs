@@ -6,6 +6,7 @@
 mod append;
 mod auth;
 mod check;
+mod maintenance;
 mod problem;
 mod read;
 mod replica;
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::maintenance::Work;
 use crate::model::{CatalogName, Role, Secret};
 
 pub use append::{Append, Landing};
@@ -166,6 +168,8 @@ pub struct Catalog {
     pub client_locations: Option<ClientLocations>,
     /// The folder into which changes are written, for sites that get the storage replicated.
     pub journal: Option<String>,
+    /// What is done to tables by itself, the first policy that wants a table counting for it.
+    pub maintenance: Vec<MaintenancePolicy>,
     /// Replicated storage whose tables are published here: the catalog is a standby.
     pub replica: Option<Replica>,
     /// Folders in which data files land that become rows.
@@ -185,6 +189,19 @@ pub struct ClientLocations {
     pub overlay: String,
     /// Where clients' commits are relocated to, in the upstream's naming.
     pub upstream_overlay: Option<String>,
+}
+
+/// What is done to some tables by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenancePolicy {
+    /// Its name.
+    pub name: String,
+    /// Patterns of tables; none is all.
+    pub include: Vec<String>,
+    /// Patterns of tables that are left out.
+    pub exclude: Vec<String>,
+    /// How often which work.
+    pub works: Vec<(Duration, Work)>,
 }
 
 impl Catalog {

@@ -13,7 +13,7 @@ use super::section::{Reading, Section};
 use super::yaml::Node;
 use super::{
     Catalog, ClientLocations, Config, Embedded, Environment, Keys, Limits, Log, LogFormat, OAuth2, Replica, Source,
-    Storage, Tls, Upstream, UpstreamAuth, append, auth, replica, values,
+    Storage, Tls, Upstream, UpstreamAuth, append, auth, maintenance, replica, values,
 };
 
 /// Reads a checked tree. `None` only if there are problems.
@@ -229,6 +229,10 @@ fn catalog(section: &Section<'_>, source: Source) -> Option<Catalog> {
             None => None,
         },
         journal: journal_of(section),
+        maintenance: maintenance::policies(
+            section,
+            matches!(&source, Source::Upstream(upstream) if upstream.auth == UpstreamAuth::Caller),
+        ),
         replica: replica_of(section, &source)?,
         append: append::append(section, &source)?,
         source,

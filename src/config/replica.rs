@@ -163,7 +163,7 @@ fn held(section: &Section<'_>) -> Vec<(Vec<String>, Option<u64>)> {
 }
 
 /// Texts that are separated by commas.
-fn texts(text: &str) -> Vec<String> {
+pub(super) fn texts(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect()
 }
 

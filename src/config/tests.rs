@@ -358,3 +358,30 @@ fn a_replica_publishes_with_credentials_of_its_own() {
     let problems = parse(&text("      auth: caller\n")).expect_err("whose token would it take").to_string();
     assert!(problems.contains("\"auth: caller\" exclude each other"), "{problems}");
 }
+
+#[test]
+fn maintenance_is_refused_where_it_could_not_be_done() {
+    let text = |more: &str| format!("catalogs:\n  main:\n{more}");
+    let embedded = "    embedded: { database: \"sqlite:c.db\", warehouse: \"file:///w\" }\n";
+    let upstream = "    upstream: { uri: \"http://x\", auth: caller }\n";
+    let policy = "    maintenance:\n      all: { expire-snapshots: { every: 1d } }\n";
+    let replica = "    replica:\n      map: [{ from: s3://a/w, to: s3://b/w }]\n      overlay: s3://b/o\n";
+    let config = parse(&text(&format!("{embedded}{policy}"))).expect("valid");
+    let policies = &config.catalogs.values().next().expect("one").maintenance;
+    assert_eq!((policies[0].name.as_str(), policies[0].works.len()), ("all", 1));
+    for (wrong, says) in [
+        (format!("{embedded}{policy}{replica}"), "\"replica\" exclude each other"),
+        (format!("{upstream}{policy}"), "\"auth: caller\" exclude each other"),
+        (format!("{embedded}    maintenance: {{}}\n"), "names no policy"),
+        (format!("{embedded}    maintenance: {{ all: {{ include: a.* }} }}\n"), "does nothing"),
+        (format!("{embedded}    maintenance: {{ all: {{ compact: {{ every: 1s }} }} }}\n"), "is too often"),
+        (
+            format!("{embedded}    maintenance: {{ all: {{ remove-orphans: {{ every: 1d, older-than: 1h }} }} }}\n"),
+            "less than a day",
+        ),
+        (format!("{embedded}    maintenance: {{ all: {{ expire-snapshots: {{ keep-for: 1d }} }} }}\n"), "every"),
+    ] {
+        let problems = parse(&text(&wrong)).expect_err(says).to_string();
+        assert!(problems.contains(says), "{says}: {problems}");
+    }
+}

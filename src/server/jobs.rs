@@ -37,9 +37,19 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let of = |fields: Map<String, Value>| serde_json::from_value::<T>(Value::Object(fields)).map_err(|e| e.to_string());
     // that a field is not there is no fault of another
     let lacks = of(Map::new()).err();
-    let wrong = |name: &str, value: Value| {
-        of(Map::from_iter([(name.to_owned(), value)])).err().filter(|error| Some(error) != lacks.as_ref())
-    };
+    let others: Vec<String> = fields.keys().map(|name| format!("missing field `{name}`")).collect();
+    // one that the request as a whole lacks, and not something in it: with anything in its place that is no complaint any more
+    let missing = of(fields.clone()).err().filter(|error| {
+        let name = error.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        name.is_some_and(|name| {
+            let filled = fields.clone().into_iter().chain([(name.to_owned(), Value::Null)]).collect();
+            of(filled).err().as_ref() != Some(error)
+        })
+    });
+    let is_lack =
+        |error: &String| others.contains(error) || [&lacks, &missing].into_iter().flatten().any(|lack| lack == error);
+    let wrong =
+        |name: &str, value: Value| of(Map::from_iter([(name.to_owned(), value)])).err().filter(|error| !is_lack(error));
     for (name, value) in fields {
         let Some(error) = wrong(&name, value.clone()) else { continue };
         let mut items = value.as_array().into_iter().flatten().enumerate();

@@ -81,6 +81,9 @@ pub(super) async fn run(
     if !server.relocations.jobs.ended(left()).await {
         tracing::error!("stopped while a relocation was being registered; whether it landed is unknown");
     }
+    if !server.maintenance.jobs.ended(left()).await {
+        tracing::error!("stopped while a table was being maintained; the same request goes on with it");
+    }
     if !server.writes.finished(left()).await {
         tracing::error!("stopped with {} writes still running; their outcome is unknown", server.writes.count());
     }

@@ -16,6 +16,7 @@ mod health;
 mod iceberg;
 mod jobs;
 mod listen;
+mod maintenance;
 mod reload;
 mod relocations;
 mod replicas;
@@ -37,7 +38,8 @@ use tokio::sync::Semaphore;
 use crate::append::Appends;
 use crate::changes::Feeds;
 use crate::error::{Error, Result};
-use crate::jobs::{AppendJobs, RelocationJobs, SyncJobs};
+use crate::jobs::{AppendJobs, MaintenanceJobs, RelocationJobs, SyncJobs};
+use crate::maintenance::Maintained;
 use crate::model::{CatalogName, Principal};
 use crate::replica::Replica;
 use crate::telemetry::Metrics;
@@ -71,6 +73,8 @@ pub struct ServedCatalog {
     pub replica: Option<Replica>,
     /// What appends to its tables, if it may.
     pub appends: Option<Appends>,
+    /// What maintains its tables, or why nothing may.
+    pub maintained: Maintained,
 }
 
 /// Everything to be served.
@@ -154,6 +158,8 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
     let syncs = SyncJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.replica.clone())).collect());
     let appends =
         AppendJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.appends.clone())).collect());
+    let maintained = catalogs.iter().map(|(name, served)| (name.clone(), served.maintained.clone()));
+    let maintenance = MaintenanceJobs::new(maintained.collect());
     let entries: HashMap<String, Arc<Entry>> =
         catalogs.into_iter().map(|(name, served)| (name.to_string(), Arc::new(Entry { name, served }))).collect();
     let server = Arc::new(Server {
@@ -169,6 +175,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         relocations,
         syncs,
         appends,
+        maintenance,
         feeds,
         readiness: health::Readiness::default(),
         started: Instant::now(),
@@ -181,6 +188,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         .merge(replicas::routes())
         .merge(syncs::routes())
         .merge(appends::routes())
+        .merge(maintenance::routes())
         .merge(changes::routes())
         .merge(consumers::routes())
         .fallback(health::nothing_here);

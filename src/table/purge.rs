@@ -42,7 +42,7 @@ pub struct Own {
 
 impl Own {
     /// The table's own prefixes as its metadata says; a whole bucket or file system is nobody's own.
-    fn of(location: &Location, metadata: &Value) -> Self {
+    pub fn of(location: &Location, metadata: &Value) -> Self {
         let named = metadata["location"].as_str().into_iter();
         let paths = PATH_PROPERTIES.iter().filter_map(|name| metadata["properties"][name].as_str());
         let named = named.chain(paths).map(|path| Location::new(path.trim_end_matches('/')));
@@ -55,7 +55,18 @@ impl Own {
         self.prefixes.iter().any(|own| own.leads_into(other) || other.leads_into(own))
     }
 
-    fn holds(&self, file: &Location) -> bool {
+    /// The same, but for what lies at and below the `live` places of others.
+    pub fn sparing(self, live: Vec<Location>) -> Self {
+        Own { spared: live, ..self }
+    }
+
+    /// The places themselves.
+    pub fn prefixes(&self) -> &[Location] {
+        &self.prefixes
+    }
+
+    /// Whether a file may be deleted.
+    pub fn holds(&self, file: &Location) -> bool {
         file.check().is_ok()
             && self.prefixes.iter().any(|own| file.leads_into(own) && !own.leads_into(file))
             && !self.spared.iter().any(|other| file.leads_into(other))
@@ -91,7 +102,7 @@ impl<'a> Tree<'a> {
 
     /// Deletes everything that is the table's own, and nothing under the `live` locations.
     pub async fn purge(mut self, live: Vec<Location>) -> Result<Purged> {
-        self.own.spared = live;
+        self.own = self.own.sparing(live);
         let lists = self.named("snapshots", "manifest-list");
         let manifests = self.manifests(&lists).await?;
         for deletes in [false, true] {

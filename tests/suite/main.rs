@@ -7,6 +7,7 @@ mod demo;
 mod hammer;
 mod harbour;
 mod kill;
+mod maintenance;
 mod oracle;
 mod relocation;
 mod replica;

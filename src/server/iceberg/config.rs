@@ -95,6 +95,7 @@ mod tests {
             passthrough: false,
             replica: None,
             appends: None,
+            maintained: crate::maintenance::Maintained::No("it is a test's"),
         };
         let response = publish(Response::json(&body), &Entry { name, served })?;
         Ok(serde_json::from_slice(&response.body).expect("JSON"))

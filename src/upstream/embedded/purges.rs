@@ -7,6 +7,7 @@ use futures::FutureExt;
 
 use crate::database::{Database, Row, Value};
 use crate::error::Result;
+use crate::model::{CatalogName, Ident};
 use crate::storage::Location;
 
 /// How many rows are looked at when others claim the same ones.
@@ -97,6 +98,16 @@ impl Purges {
 
     /// Where every table and view lies that is in any catalog of this database and that `wanted` picks.
     pub async fn live_locations(&self, wanted: impl Fn(&Location) -> bool) -> Result<Vec<Location>> {
+        self.live_locations_beside(None, wanted).await
+    }
+
+    /// The same, without one table.
+    pub async fn live_locations_beside(
+        &self,
+        table: Option<(&CatalogName, &Ident)>,
+        wanted: impl Fn(&Location) -> bool,
+    ) -> Result<Vec<Location>> {
+        let table = table.map(|(catalog, ident)| (catalog.as_str(), ident.namespace.joined(), ident.name.as_str()));
         let sql = "SELECT catalog, namespace, name, location FROM pointers WHERE (catalog, namespace, name) > ($1, $2, $3) \
                    ORDER BY catalog, namespace, name LIMIT $4";
         let mut after = (String::new(), String::new(), String::new());
@@ -106,7 +117,10 @@ impl Purges {
             let rows = self.database.read(sql, &values).await?;
             for row in &rows {
                 let location = Location::new(row.text(3)?);
-                if wanted(&location) {
+                let named = (row.text(0)?, row.text(1)?, row.text(2)?);
+                let is_it =
+                    table.as_ref().is_some_and(|(catalog, namespace, name)| named == (catalog, namespace, name));
+                if !is_it && wanted(&location) {
                     found.push(location);
                 }
             }
@@ -117,6 +131,12 @@ impl Purges {
                 _ => return Ok(found),
             }
         }
+    }
+
+    /// Whether this site is the primary of a catalog.
+    pub async fn is_primary(&self, catalog: &CatalogName) -> Result<bool> {
+        let sql = "SELECT name FROM catalogs WHERE name = $1 AND role = 'primary'";
+        Ok(!self.database.read(sql, &[catalog.as_str().into()]).await?.is_empty())
     }
 
     /// One statement whose last parameters are the purge's id and the due time by which it is known to be ours.

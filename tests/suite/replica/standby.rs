@@ -94,6 +94,7 @@ impl Standby {
             passthrough: false,
             replica: catalog.replica.clone(),
             appends: catalog.appends.clone(),
+            maintained: catalog.maintained.clone(),
         }
     }
 

@@ -47,6 +47,7 @@ impl Shop {
                 passthrough: false,
                 replica: None,
                 appends: catalog.appends,
+                maintained: catalog.maintained,
             };
             (name, served)
         });

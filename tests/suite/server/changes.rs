@@ -41,6 +41,7 @@ impl Shop {
                 passthrough: false,
                 replica: None,
                 appends: None,
+                maintained: catalog.maintained,
             };
             (name, served)
         });

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use lifeboat::catalog::Authorise;
 use lifeboat::error::Result;
 use lifeboat::jobs::{RelocationJobs, RelocationLimits, Relocations};
+use lifeboat::maintenance::Maintained;
 use lifeboat::model::{CatalogName, Operation, Role};
 use lifeboat::server::{Auth, Bound, Served, ServedCatalog, ServerSettings, TokenRule, serve};
 use lifeboat::storage::Storage;
@@ -176,7 +177,15 @@ pub fn settings() -> ServerSettings {
 /// A catalog as most tests want it.
 pub fn plain(stack: Arc<Fake>) -> ServedCatalog {
     let stack = Arc::new(Authorise::new(stack));
-    ServedCatalog { stack, separator: None, kind: "embedded", passthrough: false, replica: None, appends: None }
+    ServedCatalog {
+        stack,
+        separator: None,
+        kind: "embedded",
+        passthrough: false,
+        replica: None,
+        appends: None,
+        maintained: Maintained::No("it is a test's"),
+    }
 }
 
 /// Starts a server with one catalog, `main`.

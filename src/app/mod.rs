@@ -1,7 +1,10 @@
 //! The composition root: a configuration becomes the catalogs' stacks and the server's settings.
 //!
-//! The only file that names adapters, and where the order of the layers is written: authorise, landing, site credentials, standby, cache, client locations, measure, upstream. An embedded
+//! The only folder that names adapters, and where the order of the layers is written: authorise, landing, site credentials, standby, cache, client locations, measure, upstream. An embedded
 //! catalog makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
+
+mod maintain;
+mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,15 +24,19 @@ use crate::error::{Error, Result};
 use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::journal::Journal;
+use crate::maintenance::{Caretaker, Maintained};
 use crate::model::{CatalogName, Secret};
 use crate::replica::{Confirm, Names, Replica, ReplicaSettings, RestSite, SiteCatalog};
-use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
+use crate::storage::{Location, Storage, Vending, VendingSettings};
 use crate::telemetry::Metrics;
 use crate::upstream::Catalog;
 use crate::upstream::asking::Asking;
 use crate::upstream::embedded::{DatabasePointers, Purges};
 use crate::upstream::pointer::{PointerCatalog, PointerSettings, Pointers};
 use crate::upstream::rest::{OAuth2, RestSettings, RestUpstream, Timeouts, UpstreamAuth};
+
+use maintain::maintain;
+pub use stores::{storage, storage_for_callers, storage_of_tables};
 
 /// Everything that a server serves, and what works behind it.
 pub struct App {
@@ -43,6 +50,8 @@ pub struct App {
     pub databases: Vec<Database>,
     /// Who writes the catalogs' journals, until the jobs begin.
     journals: Vec<JournalWriter>,
+    /// Who does what the catalogs' policies say, until the jobs begin.
+    caretakers: Vec<Caretaker>,
 }
 
 impl App {
@@ -61,6 +70,9 @@ impl App {
         }
         for journal in std::mem::take(&mut self.journals) {
             jobs.spawn(journal.run());
+        }
+        for caretaker in std::mem::take(&mut self.caretakers) {
+            jobs.spawn(caretaker.run());
         }
         for (name, catalog) in self.catalogs.iter().filter(|(_, catalog)| !catalog.passthrough) {
             let Some(state) = &catalog.state else { continue };
@@ -96,6 +108,8 @@ pub struct AppCatalog {
     pub state: Option<Database>,
     /// What appends to its tables; `None` for a standby, and where callers bring credentials of their own.
     pub appends: Option<Appends>,
+    /// What maintains its tables, or why nothing may.
+    pub maintained: Maintained,
 }
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
@@ -153,13 +167,12 @@ pub async fn build(config: &Config) -> Result<App> {
         let passthrough = catalog.is_judged_upstream();
         let appends = appends((name, catalog), (&tables, &state), &storage, &metrics)?;
         let stack = dressed((name, catalog), stack, (&standby, &appends), &storage)?;
-        let separator = catalog.separator();
-        catalogs.insert(
-            name.clone(),
-            AppCatalog { stack, kind, passthrough, separator, replica: standby, tables, state, appends },
-        );
+        let (separator, replica, maintained) = (catalog.separator(), standby, Maintained::default());
+        let built = AppCatalog { stack, kind, passthrough, separator, replica, tables, state, appends, maintained };
+        catalogs.insert(name.clone(), built);
     }
-    Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals })
+    let caretakers = maintain(config, &mut catalogs, &databases, &metrics)?;
+    Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals, caretakers })
 }
 
 /// A catalog's stack with the layers of what Lifeboat does with its tables, and the one that asks for rights.
@@ -412,51 +425,6 @@ impl Databases {
     }
 }
 
-/// How places are reached.
-pub fn storage(config: &Config) -> Storage {
-    Storage::new(config.storage.iter().map(store).collect())
-}
-
-/// As [`storage`], for what callers name places to: of this machine's file system only what the configuration names is open.
-pub fn storage_for_callers(config: &Config) -> Storage {
-    let stores = config.storage.iter().map(|store| store.prefix.as_str());
-    let warehouses = config.catalogs.values().filter_map(|catalog| match &catalog.source {
-        Source::Embedded(embedded) => Some(embedded.warehouse.as_str()),
-        Source::Upstream(_) => None,
-    });
-    storage(config).with_local_roots(stores.chain(warehouses).map(Location::new).collect())
-}
-
-/// As [`storage_for_callers`], with the places at which standbys and clients' namings of the storage have tables: for what tables' metadata leads to.
-pub fn storage_of_tables(config: &Config) -> Storage {
-    let mut roots: Vec<&str> = config.storage.iter().map(|store| store.prefix.as_str()).collect();
-    for catalog in config.catalogs.values() {
-        if let Source::Embedded(embedded) = &catalog.source {
-            roots.push(&embedded.warehouse);
-        }
-        if let Some(replica) = &catalog.replica {
-            roots.push(&replica.overlay);
-            roots.extend(replica.map.iter().map(|(_, to)| to.as_str()));
-        }
-        if let Some(locations) = &catalog.client_locations {
-            roots.push(&locations.overlay);
-        }
-    }
-    storage(config).with_local_roots(roots.into_iter().map(Location::new).collect())
-}
-
-fn store(settings: &config::Storage) -> StoreSettings {
-    let keys = settings.keys.as_ref();
-    StoreSettings {
-        prefix: Location::new(&settings.prefix),
-        endpoint: settings.endpoint.clone(),
-        region: settings.region.clone(),
-        access_key_id: keys.map(|keys| keys.access_key_id.clone()),
-        secret_access_key: keys.map(|keys| keys.secret_access_key.clone()),
-        path_style: settings.path_style,
-    }
-}
-
 /// What engines are told, in clear: that is what it is for.
 fn exposed(client_config: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
     client_config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect()
@@ -465,28 +433,4 @@ fn exposed(client_config: &BTreeMap<String, Secret>) -> BTreeMap<String, String>
 /// The tokens of a file, for the catalogs of a configuration.
 pub fn read_tokens(path: &Path, catalogs: &BTreeSet<CatalogName>) -> Result<Vec<config::Token>> {
     config::read_tokens(path, catalogs).map_err(|problems| Error::bad_request(problems.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Environment;
-    use crate::error::Kind;
-
-    #[test]
-    fn callers_reach_only_the_local_folders_that_the_configuration_names() {
-        let text = "storage:\n  - prefix: file:///ifs/dr\n  - prefix: s3://lake\ncatalogs:\n  main:\n    embedded:\n      \
-                    database: sqlite:/var/lib/c.db\n      warehouse: file:///var/lib/lake\n";
-        let config = Config::parse(text, &Environment::new(&|_| None, "/")).expect("valid");
-        let storage = storage_for_callers(&config);
-        for open in ["/ifs/dr", "file:/ifs/dr/t/x", "file:///var/lib/lake/t", "s3://anywhere/x", "s3a://lake/x"] {
-            assert!(storage.check(&Location::new(open)).is_ok(), "{open}");
-        }
-        for closed in ["/ifs/dr2/x", "/ifs", "/var/lib/c.db", "file://localhost/etc/passwd", "/"] {
-            let error = storage.check(&Location::new(closed)).expect_err(closed);
-            assert_eq!(error.kind(), Kind::Forbidden, "{closed}");
-        }
-        assert!(storage.check(&Location::new("/ifs/dr/../x")).is_err());
-        assert!(super::storage(&config).check(&Location::new("/etc/passwd")).is_ok());
-    }
 }

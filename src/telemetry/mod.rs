@@ -3,13 +3,14 @@
 //! What must hold: no log line and no label holds a secret or a text of unbounded variety (labels are catalogs from the config,
 //! operations from the table and outcomes from fixed lists; tables and their readers where readers have committed positions, which are bounded). [`Metrics`] is a cheap handle; every module takes a clone.
 
+mod labels;
+mod logs;
+
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -17,60 +18,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use tracing_subscriber::EnvFilter;
 
-use crate::error::{Error, Result};
 use crate::model::{CatalogName, Ident, Operation};
+use labels::{
+    CacheLabels, CatalogLabels, ConsumerLabels, OperationLabels, OutcomeLabels, PolicyLabels, RequestLabels,
+    StateLabels, TableLabels, UpstreamLabels, WorkLabels, WorkOutcomeLabels,
+};
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Plain,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone)]
-pub struct LogSettings {
-    /// The look of a line.
-    pub format: LogFormat,
-    /// A level (`info`) or a filter (`info,lifeboat::server=debug`).
-    pub filter: String,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        LogSettings { format: LogFormat::Plain, filter: "info".to_owned() }
-    }
-}
-
-/// Sends logs to stderr from here on, panics included. Once a process; an unreadable filter is a bad request.
-pub fn init_logs(settings: &LogSettings) -> Result<()> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| {
-        Error::bad_request(format!("log filter {:?} is not readable: {error}; try \"info\"", settings.filter))
-    })?;
-    let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let done = match settings.format {
-        LogFormat::Plain => builder.with_ansi(colours).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    done.map_err(|error| Error::internal(format!("logs are set up already: {error}")))?;
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(panic.place = %place, "a thread panicked: {}", panic_text(panic.payload()));
-    }));
-    Ok(())
-}
-
-/// What a panic said.
-pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
+pub use logs::{LogFormat, LogSettings, init_logs, panic_text};
 
 /// The result of a look into the cache of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,66 +72,6 @@ impl CommitOutcome {
     }
 }
 
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestLabels {
-    catalog: String,
-    operation: &'static str,
-    code: u16,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OperationLabels {
-    operation: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct UpstreamLabels {
-    catalog: String,
-    operation: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CacheLabels {
-    catalog: String,
-    result: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabels {
-    catalog: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StateLabels {
-    catalog: String,
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CatalogLabels {
-    catalog: String,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct TableLabels {
-    catalog: String,
-    table: String,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ConsumerLabels {
-    catalog: String,
-    table: String,
-    consumer: String,
-}
-
-impl ConsumerLabels {
-    fn of((catalog, table, consumer): (&CatalogName, &Ident, &str)) -> Self {
-        ConsumerLabels { catalog: catalog.to_string(), table: table.to_string(), consumer: consumer.to_owned() }
-    }
-}
-
 /// Upper bounds of the latency buckets: from a cached answer to a commit that waits for its upstream.
 const SECONDS_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -201,6 +96,10 @@ struct Series {
     commits: Family<OutcomeLabels, Counter>,
     purge_jobs: Family<OutcomeLabels, Counter>,
     purge_files: Family<CatalogLabels, Counter>,
+    maintenance_runs: Family<WorkOutcomeLabels, Counter>,
+    maintenance_files: Family<WorkLabels, Counter>,
+    maintenance_bytes: Family<WorkLabels, Counter>,
+    maintenance_due: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
     reloads: Family<OperationLabels, Counter>,
     replica_tables: Family<StateLabels, Gauge<i64, AtomicI64>>,
     replica_lag_seconds: Family<CatalogLabels, Gauge<f64, AtomicU64>>,
@@ -249,6 +148,10 @@ impl Metrics {
             commits: Family::default(),
             purge_jobs: Family::default(),
             purge_files: Family::default(),
+            maintenance_runs: Family::default(),
+            maintenance_files: Family::default(),
+            maintenance_bytes: Family::default(),
+            maintenance_due: Family::default(),
             reloads: Family::default(),
             replica_tables: Family::default(),
             replica_lag_seconds: Family::default(),
@@ -309,6 +212,21 @@ impl Metrics {
         let outcome = if whole { "done" } else { "failed" };
         self.0.purge_jobs.get_or_create(&OutcomeLabels { catalog: catalog.to_string(), outcome }).inc();
         self.0.purge_files.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc_by(files);
+    }
+
+    /// One run of maintenance on a table, and what it deleted.
+    pub fn maintenance(&self, catalog: &CatalogName, work: &'static str, is_done: bool, files: u64, bytes: u64) {
+        let (catalog, outcome) = (catalog.to_string(), if is_done { "done" } else { "failed" });
+        let labels = WorkLabels { catalog: catalog.clone(), work };
+        self.0.maintenance_runs.get_or_create(&WorkOutcomeLabels { catalog, work, outcome }).inc();
+        self.0.maintenance_files.get_or_create(&labels).inc_by(files);
+        self.0.maintenance_bytes.get_or_create(&labels).inc_by(bytes);
+    }
+
+    /// How many tables of a policy need this work, as of the last look.
+    pub fn maintenance_due(&self, catalog: &CatalogName, policy: &str, work: &'static str, tables: usize) {
+        let labels = PolicyLabels { catalog: catalog.to_string(), policy: policy.to_owned(), work };
+        self.0.maintenance_due.get_or_create(&labels).set(i64::try_from(tables).unwrap_or(i64::MAX));
     }
 
     /// One reload of tokens or certificates; `operation` says of what and how it went.
@@ -451,6 +369,11 @@ impl Series {
         );
         to.register("purge_jobs", "Purge jobs by how they ended", self.purge_jobs.clone());
         to.register("purge_files", "Files deleted by purge jobs", self.purge_files.clone());
+        to.register("maintenance_runs", "Runs of maintenance on tables", self.maintenance_runs.clone());
+        to.register("maintenance_files", "Files deleted by maintenance", self.maintenance_files.clone());
+        let bytes = self.maintenance_bytes.clone();
+        to.register_with_unit("maintenance", "Bytes deleted by maintenance", Unit::Bytes, bytes);
+        to.register("maintenance_due_tables", "Tables that need this work", self.maintenance_due.clone());
         to.register("reloads", "Reloads of tokens and certificates", self.reloads.clone());
     }
 }
@@ -469,6 +392,8 @@ mod tests {
         metrics.cache_lookup(&catalog, CacheLookup::Hit);
         metrics.commit(&catalog, CommitOutcome::Conflict);
         metrics.purge(&catalog, true, 7);
+        metrics.maintenance(&catalog, "expire-snapshots", true, 5, 500);
+        metrics.maintenance_due(&catalog, "all", "compact", 2);
         metrics.reload("tokens");
         metrics.appended(&catalog, 2, 20);
         metrics.append_failed(&catalog);
@@ -502,6 +427,10 @@ mod tests {
             r#"lifeboat_commits_total{catalog="main",outcome="conflict"} 1"#,
             r#"lifeboat_purge_jobs_total{catalog="main",outcome="done"} 1"#,
             r#"lifeboat_purge_files_total{catalog="main"} 7"#,
+            r#"lifeboat_maintenance_runs_total{catalog="main",work="expire-snapshots",outcome="done"} 1"#,
+            r#"lifeboat_maintenance_files_total{catalog="main",work="expire-snapshots"} 5"#,
+            r#"lifeboat_maintenance_bytes_total{catalog="main",work="expire-snapshots"} 500"#,
+            r#"lifeboat_maintenance_due_tables{catalog="main",policy="all",work="compact"} 2"#,
             r#"lifeboat_reloads_total{operation="tokens"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing from\n{text}");
