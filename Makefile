@@ -39,7 +39,7 @@ fuzz: ## fuzz targets, ten minutes each (SECONDS_EACH=600)
 
 bench: ## benchmarks side by side on this machine; prints the table of docs/benchmarks.md
 	python3 tests/components/install.py --bench
-	missed=0; for part in run relocation replica; do $(PYTHON) tests/bench/$$part.py || missed=1; done; exit $$missed
+	missed=0; for part in run relocation replica append; do $(PYTHON) tests/bench/$$part.py || missed=1; done; exit $$missed
 
 release: ## the release binary, in target/release/lifeboat
 	cargo build --release --locked

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tokio::sync::oneshot;
@@ -22,6 +23,9 @@ use crate::model::Ident;
 const GROUP_CALLS_MAX: usize = 64;
 /// Files of one commit.
 const GROUP_FILES_MAX: usize = 20_000;
+/// How long those that were answered are waited for at most, and half of what their commit took at most.
+const LINGER_MAX: Duration = Duration::from_millis(20);
+const LINGER_STEP: Duration = Duration::from_millis(1);
 /// Calls that wait for one table.
 const WAITING_MAX: usize = 10_000;
 /// In a snapshot's summary: the Idempotency-Keys of the calls that made it.
@@ -65,6 +69,10 @@ pub(super) enum Answered {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waitings> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.lock().calls.len()
     }
 
     /// Joins the next commit; whoever comes first begins it.
@@ -127,8 +135,16 @@ async fn run(shared: Arc<Shared>, ident: Ident, table: Arc<Table>) {
         if group.is_empty() {
             return;
         }
+        let (calls, began) = (group.len(), Instant::now());
         let mut state = table.turn.lock().await;
         commit_group(&shared, &ident, &mut state.known, group).await;
+        drop(state);
+        // whoever was answered just now comes back soon: one commit for all costs less than one for some and one for the rest
+        let writers = (calls + table.queue.len()).min(GROUP_CALLS_MAX);
+        let until = Instant::now() + (began.elapsed() / 2).min(LINGER_MAX);
+        while table.queue.len() < writers && Instant::now() < until {
+            tokio::time::sleep(LINGER_STEP).await;
+        }
     }
 }
 
