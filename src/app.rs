@@ -1,7 +1,9 @@
 //! The composition root: a configuration becomes the catalogs' stacks and the server's settings.
 //!
-//! The only file that names adapters, and where the order of the layers is written: authorise, site credentials, standby, cache, client locations, measure, upstream. An embedded
+//! The only file that names adapters, and where the order of the layers is written: authorise, landing, site credentials, standby, cache, client locations, measure, upstream. An embedded
 //! catalog makes its own ETags from its pointers, so it wears no cache. What the parts do is their own business.
+
+mod maintain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use crate::append::{AppendSettings, Appends, LandingSettings};
 use crate::catalog::{
     Authorise, Cache, CacheSettings, ClientLocations, ClientLocationsSettings, Given, JournalWriter, Journaled,
-    Measure, Scope, SiteCredentials, SiteCredentialsSettings, Standby,
+    Landing, Measure, Scope, SiteCredentials, SiteCredentialsSettings, Standby,
 };
 use crate::changes::{Feeds, Lags, Positions};
 use crate::config::{self, Config, Source};
@@ -20,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::format::location::LocationMap;
 use crate::jobs::PurgeWorker;
 use crate::journal::Journal;
-use crate::maintenance::{Caretaker, Holds, Maintained, Policy, Site};
+use crate::maintenance::{Caretaker, Maintained};
 use crate::model::{CatalogName, Secret};
 use crate::replica::{Confirm, Names, Replica, ReplicaSettings, RestSite, SiteCatalog};
 use crate::storage::{Location, Storage, StoreSettings, Vending, VendingSettings};
@@ -57,6 +60,9 @@ impl App {
         let mut jobs: JoinSet<()> = workers.collect();
         for replica in self.catalogs.values().filter_map(|catalog| catalog.replica.clone()) {
             jobs.spawn(replica.run());
+        }
+        for appends in self.catalogs.values().filter_map(|catalog| catalog.appends.clone()) {
+            jobs.spawn(appends.run());
         }
         for journal in std::mem::take(&mut self.journals) {
             jobs.spawn(journal.run());
@@ -98,6 +104,8 @@ pub struct AppCatalog {
     pub state: Option<Database>,
     /// What maintains its tables, or why nothing may.
     pub maintained: Maintained,
+    /// What appends to its tables; `None` for a standby, and where callers bring credentials of their own.
+    pub appends: Option<Appends>,
 }
 
 /// Builds what the configuration says: databases are opened and migrated, upstreams are first asked when a client asks.
@@ -152,24 +160,41 @@ pub async fn build(config: &Config) -> Result<App> {
             }
         };
         let (stack, kind) = built.map_err(|e: Error| e.context(format!("catalog {name}")))?;
-        let stack = match (&standby, &catalog.replica) {
-            (Some(replica), Some(settings)) => {
-                let stack = Standby::new(stack, replica.clone(), settings.primary.clone());
-                let credentials = site_credentials(name, catalog, settings, &storage);
-                let credentials = credentials.map_err(|e| e.context(format!("catalog {name}")))?;
-                Arc::new(SiteCredentials::new(Arc::new(stack), credentials)) as Arc<dyn Catalog>
-            }
-            _ => stack,
-        };
         let passthrough = catalog.is_judged_upstream();
-        // what the upstream judges is not judged twice
-        let stack = if passthrough { stack } else { Arc::new(Authorise::new(stack)) as Arc<dyn Catalog> };
+        let appends = appends((name, catalog), (&tables, &state), &storage, &metrics)?;
+        let stack = dressed((name, catalog), stack, (&standby, &appends), &storage)?;
         let (separator, replica, maintained) = (catalog.separator(), standby, Maintained::default());
-        let built = AppCatalog { stack, kind, passthrough, separator, replica, tables, state, maintained };
-        catalogs.insert(name.clone(), built);
+        catalogs.insert(
+            name.clone(),
+            AppCatalog { stack, kind, passthrough, separator, replica, tables, state, maintained, appends },
+        );
     }
-    let caretakers = maintain(config, &mut catalogs, &databases, &metrics)?;
+    let caretakers = maintain::maintain(config, &mut catalogs, &databases, &metrics)?;
     Ok(App { catalogs, metrics, storage, databases: databases.open.into_values().collect(), journals, caretakers })
+}
+
+/// A catalog's stack with the layers of what Lifeboat does with its tables, and the one that asks for rights.
+fn dressed(
+    (name, catalog): (&CatalogName, &config::Catalog),
+    stack: Arc<dyn Catalog>,
+    (standby, appends): (&Option<Replica>, &Option<Appends>),
+    storage: &Arc<Storage>,
+) -> Result<Arc<dyn Catalog>> {
+    let stack = match (standby, &catalog.replica) {
+        (Some(replica), Some(settings)) => {
+            let stack = Standby::new(stack, replica.clone(), settings.primary.clone());
+            let credentials = site_credentials(name, catalog, settings, storage);
+            let credentials = credentials.map_err(|e| e.context(format!("catalog {name}")))?;
+            Arc::new(SiteCredentials::new(Arc::new(stack), credentials)) as Arc<dyn Catalog>
+        }
+        _ => stack,
+    };
+    let stack = match appends {
+        Some(appends) if catalog.append.is_some() => Arc::new(Landing::new(stack, appends.clone())) as Arc<dyn Catalog>,
+        _ => stack,
+    };
+    // what the upstream judges is not judged twice
+    Ok(if catalog.is_judged_upstream() { stack } else { Arc::new(Authorise::new(stack)) })
 }
 
 /// The upstream itself.
@@ -277,6 +302,41 @@ fn primary(config: &Config, asked: &str, metrics: &Metrics) -> Result<Option<Ask
     })
 }
 
+/// What appends to a catalog's tables, if it may.
+fn appends(
+    (name, catalog): (&CatalogName, &config::Catalog),
+    (tables, state): (&Asking, &Option<Database>),
+    storage: &Arc<Storage>,
+    metrics: &Metrics,
+) -> Result<Option<Appends>> {
+    if catalog.replica.is_some() || catalog.is_judged_upstream() {
+        return Ok(None);
+    }
+    let client_map = match &catalog.client_locations {
+        Some(locations) => Some(Arc::new(LocationMap::new(locations.map.iter().cloned())?.inverse()?)),
+        None => None,
+    };
+    let landing = |landing: &config::Landing| LandingSettings {
+        from: Location::new(&landing.from),
+        external_only: landing.external_only,
+        evolve: landing.evolve,
+        create: landing.create,
+        branch: landing.branch.clone(),
+        settle: landing.settle,
+        files_per_commit: usize::try_from(landing.files_per_commit).unwrap_or(usize::MAX),
+    };
+    let (settings, landings) = match &catalog.append {
+        Some(append) => {
+            let landings = append.tables.iter().map(|(ident, of)| (ident.clone(), landing(of))).collect();
+            let (max_staleness, wait_max, interval) = (append.max_staleness, append.wait, append.interval);
+            (AppendSettings { catalog: name.clone(), client_map, max_staleness, wait_max, interval }, landings)
+        }
+        None => (AppendSettings::for_calls(name.clone(), client_map), BTreeMap::new()),
+    };
+    let (storage, tables) = (storage.clone(), tables.clone());
+    Ok(Some(Appends::new(storage, tables, state.clone(), settings, landings, metrics.clone())))
+}
+
 /// The catalog with its journal, where it has one.
 fn journaled(
     name: &CatalogName,
@@ -328,75 +388,6 @@ pub fn vending(name: &CatalogName, sts: &config::Sts, storage: &Arc<Storage>) ->
         kms_keys: sts.kms_keys.clone(),
     };
     Vending::new(storage.clone(), settings)
-}
-
-/// Gives the catalogs what maintains their tables.
-fn maintain(
-    config: &Config,
-    catalogs: &mut BTreeMap<CatalogName, AppCatalog>,
-    databases: &Databases,
-    metrics: &Metrics,
-) -> Result<Vec<Caretaker>> {
-    // of this machine's file system nothing is read or deleted but what the configuration names, whatever a table's metadata says
-    let storage = Arc::new(storage_of_tables(config).counted_by(metrics.clone()));
-    let all: Arc<[Purges]> = databases.open.values().cloned().map(Purges::new).collect();
-    let spared: Vec<Location> = config.catalogs.values().flat_map(not_tables).map(Location::new).collect();
-    let mut caretakers = Vec::new();
-    for (name, built) in catalogs {
-        let Some(catalog) = config.catalogs.get(name) else { continue };
-        let client_locations = match &catalog.client_locations {
-            Some(locations) => {
-                let map = LocationMap::new(locations.map.iter().cloned())?;
-                let back = map.inverse()?;
-                Some(Arc::new((map, back)))
-            }
-            None => None,
-        };
-        let site = || Site {
-            catalog: name.clone(),
-            tables: built.tables.clone(),
-            storage: storage.clone(),
-            databases: all.clone(),
-            is_embedded: matches!(catalog.source, Source::Embedded(_)),
-            state: built.state.clone(),
-            client_locations,
-            spared: spared.clone(),
-            // backups come in by this door, too
-            holds: built.state.iter().map(|state| Arc::new(Positions::new(state.clone())) as Arc<dyn Holds>).collect(),
-            metrics: metrics.clone(),
-        };
-        built.maintained = match (&catalog.replica, built.passthrough) {
-            (Some(_), _) => Maintained::No("it is a standby, whose tables are maintained at their primary"),
-            (None, true) => Maintained::No("callers bring the upstream's tokens, and Lifeboat has none of its own"),
-            (None, false) => Maintained::Site(Box::new(site())),
-        };
-        if let (Maintained::Site(site), false) = (&built.maintained, catalog.maintenance.is_empty()) {
-            caretakers.push(Caretaker::new(*site.clone(), policies(catalog)));
-        }
-    }
-    Ok(caretakers)
-}
-
-/// Places of a catalog in which other things than tables' files are, or copies that somebody else looks after.
-fn not_tables(catalog: &config::Catalog) -> Vec<&String> {
-    let mut places: Vec<&String> = catalog.journal.iter().collect();
-    if let Some(locations) = &catalog.client_locations {
-        places.extend([&locations.overlay].into_iter().chain(&locations.upstream_overlay));
-    }
-    if let Some(replica) = &catalog.replica {
-        places.extend(replica.map.iter().map(|(_, to)| to).chain([&replica.overlay]).chain(&replica.journal));
-    }
-    places
-}
-
-/// What is maintained by itself.
-fn policies(catalog: &config::Catalog) -> Vec<Policy> {
-    let policy = |policy: &config::MaintenancePolicy| Policy {
-        name: policy.name.clone(),
-        tables: Names::new(policy.include.clone(), policy.exclude.clone()),
-        works: policy.works.clone(),
-    };
-    catalog.maintenance.iter().map(policy).collect()
 }
 
 /// The catalog in the clients' naming of the storage, where they have one of their own.

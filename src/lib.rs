@@ -3,6 +3,7 @@
 //! `docs/architecture.md` has the words, the code map and the invariants. Modules depend on those above them in its code map only.
 
 pub mod app;
+pub mod append;
 pub mod catalog;
 pub mod changes;
 pub mod cli;

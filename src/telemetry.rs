@@ -3,13 +3,14 @@
 //! What must hold: no log line and no label holds a secret or a text of unbounded variety (labels are catalogs from the config,
 //! operations from the table and outcomes from fixed lists; tables and their readers where readers have committed positions, which are bounded). [`Metrics`] is a cheap handle; every module takes a clone.
 
+mod labels;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -21,6 +22,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
 use crate::model::{CatalogName, Ident, Operation};
+use labels::{
+    CacheLabels, CatalogLabels, ConsumerLabels, OperationLabels, OutcomeLabels, PolicyLabels, RequestLabels,
+    StateLabels, TableLabels, UpstreamLabels, WorkLabels, WorkOutcomeLabels,
+};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,74 +122,6 @@ impl CommitOutcome {
     }
 }
 
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestLabels {
-    catalog: String,
-    operation: &'static str,
-    code: u16,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OperationLabels {
-    operation: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct UpstreamLabels {
-    catalog: String,
-    operation: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CacheLabels {
-    catalog: String,
-    result: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabels {
-    catalog: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct WorkLabels {
-    catalog: String,
-    work: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PolicyLabels {
-    catalog: String,
-    policy: String,
-    work: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct WorkOutcomeLabels {
-    catalog: String,
-    work: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StateLabels {
-    catalog: String,
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CatalogLabels {
-    catalog: String,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ConsumerLabels {
-    catalog: String,
-    table: String,
-    consumer: String,
-}
-
 impl ConsumerLabels {
     fn of((catalog, table, consumer): (&CatalogName, &Ident, &str)) -> Self {
         ConsumerLabels { catalog: catalog.to_string(), table: table.to_string(), consumer: consumer.to_owned() }
@@ -231,6 +168,10 @@ struct Series {
     consumer_lag_seconds: Family<ConsumerLabels, Gauge<f64, AtomicU64>>,
     storage_requests: Family<OperationLabels, Counter>,
     storage_bytes: Family<OperationLabels, Counter>,
+    appended_files: Family<CatalogLabels, Counter>,
+    appended_rows: Family<CatalogLabels, Counter>,
+    append_failures: Family<CatalogLabels, Counter>,
+    append_left_out_files: Family<TableLabels, Gauge<i64, AtomicI64>>,
 }
 
 /// Every metric of this process.
@@ -279,6 +220,10 @@ impl Metrics {
             consumer_lag_seconds: Family::default(),
             storage_requests: Family::default(),
             storage_bytes: Family::default(),
+            appended_files: Family::default(),
+            appended_rows: Family::default(),
+            append_failures: Family::default(),
+            append_left_out_files: Family::default(),
         };
         series.register();
         Metrics(Arc::new(series))
@@ -343,6 +288,24 @@ impl Metrics {
     /// One reload of tokens or certificates; `operation` says of what and how it went.
     pub fn reload(&self, operation: &'static str) {
         self.0.reloads.get_or_create(&OperationLabels { operation }).inc();
+    }
+
+    /// Data files were appended.
+    pub fn appended(&self, catalog: &CatalogName, files: u64, rows: u64) {
+        let labels = CatalogLabels { catalog: catalog.to_string() };
+        self.0.appended_files.get_or_create(&labels).inc_by(files);
+        self.0.appended_rows.get_or_create(&labels).inc_by(rows);
+    }
+
+    /// Files that landed for a table could not be looked at or committed.
+    pub fn append_failed(&self, catalog: &CatalogName) {
+        self.0.append_failures.get_or_create(&CatalogLabels { catalog: catalog.to_string() }).inc();
+    }
+
+    /// So many files that landed for a table are left out.
+    pub fn append_left_out(&self, catalog: &CatalogName, table: &Ident, files: u64) {
+        let labels = TableLabels { catalog: catalog.to_string(), table: table.to_string() };
+        self.0.append_left_out_files.get_or_create(&labels).set(i64::try_from(files).unwrap_or(i64::MAX));
     }
 
     /// How many of a replica's tables stand so.
@@ -426,6 +389,11 @@ impl Series {
         to.register_with_unit("upstream", "Time of one exchange with an upstream", Unit::Seconds, latency);
         to.register("cache_lookups", "Looks into the cache of answers", self.cache_lookups.clone());
         to.register("commits", "Commits by how they ended", self.commits.clone());
+        to.register("appended_files", "Data files that were appended", self.appended_files.clone());
+        to.register("appended_rows", "Rows of data files that were appended", self.appended_rows.clone());
+        to.register("append_failures", "Appends that failed", self.append_failures.clone());
+        let left_out = self.append_left_out_files.clone();
+        to.register("append_left_out_files", "Files that landed and are left out", left_out);
         to.register("replica_tables", "Replicated tables by how they stand", self.replica_tables.clone());
         let lag = self.replica_lag_seconds.clone();
         to.register_with_unit("replica_lag", "How far the table furthest behind is behind", Unit::Seconds, lag);
@@ -483,6 +451,9 @@ mod tests {
         metrics.maintenance(&catalog, "expire-snapshots", true, 5, 500);
         metrics.maintenance_due(&catalog, "all", "compact", 2);
         metrics.reload("tokens");
+        metrics.appended(&catalog, 2, 20);
+        metrics.append_failed(&catalog);
+        metrics.append_left_out(&catalog, &Ident::from_dotted("a.t").expect("a name"), 1);
         metrics.replica_tables(&catalog, "behind", 3);
         metrics.replica_lag(&catalog, 1.5);
         metrics.replica_published(&catalog);

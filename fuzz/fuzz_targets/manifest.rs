@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use lifeboat::format::avro::{self, Scratch};
 use lifeboat::format::deletes;
 use lifeboat::format::location::LocationMap;
+use lifeboat::format::partition::Columns;
 use lifeboat::format::relocate::{self, NewDelete, NewManifest, Paths};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -27,6 +28,12 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(entries, patched.entries);
         }
     }
+    let _ = avro::manifest_lines(bytes, "l");
+    let line = avro::ManifestLine::unlisted("m".to_owned());
+    let _ = avro::for_each_full_entry(bytes, &line, &Columns::default(), |_, entry| {
+        entry.equality_ids()?;
+        entry.partition().map(drop)
+    });
     if let Ok(manifests) = avro::manifests(bytes, "l") {
         let new = |path: &str| NewManifest { path: format!("{path}y"), length_bytes: 77 };
         let new: HashMap<String, NewManifest> = manifests.iter().map(|manifest| (manifest.path.clone(), new(&manifest.path))).collect();

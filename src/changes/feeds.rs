@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Changes, Consumer, History, Position, Positions, Watches};
+use super::{Changes, Consumer, History, Positions, Watches};
 use crate::error::{Error, Kind, Result};
 use crate::model::CatalogName;
 use crate::storage::Storage;
@@ -33,7 +33,7 @@ pub struct Lag {
 impl Lag {
     /// Of a position; `None` where its history is gone.
     pub fn of(history: &History, consumer: &Consumer, now_ms: i64) -> Option<Lag> {
-        let position = Position::parse(&consumer.position, &history.table).ok()?;
+        let position = history.position(&consumer.position).ok()?;
         let (snapshots, oldest_ms) = history.lag(position, &consumer.branch)?;
         let waited_ms = oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0));
         Some(Lag { snapshots: snapshots as u64, seconds: waited_ms as f64 / 1000.0 })

@@ -42,6 +42,7 @@ pub struct History {
     pub table: TableId,
     pub(super) columns: Columns,
     snapshots: HashMap<i64, Snapshot>,
+    last_sequence_number: i64,
     /// Branches and tags with their snapshots.
     heads: HashMap<String, (bool, i64)>,
 }
@@ -96,7 +97,30 @@ impl History {
         if let Some(current) = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1) {
             heads.entry(MAIN.to_owned()).or_insert((true, current));
         }
-        Ok(History { table: TableId::of(metadata), columns: Columns::new(metadata), snapshots, heads })
+        Ok(History {
+            table: TableId::of(metadata),
+            columns: Columns::new(metadata),
+            snapshots,
+            last_sequence_number: metadata["last-sequence-number"].as_i64().unwrap_or(0),
+            heads,
+        })
+    }
+
+    /// A position as a text.
+    pub fn text(&self, position: Position) -> String {
+        let needs = position.needs().and_then(|id| self.snapshots.get(&id));
+        position.text(&self.table, needs.map_or(0, |snapshot| snapshot.sequence_number))
+    }
+
+    /// The position of a text. [`Kind::Unavailable`] where the table is older here than where the position is from: at a standby, or in a cache.
+    pub fn position(&self, text: &str) -> Result<Position> {
+        let (position, sequence_number) = Position::parse(text, &self.table)?;
+        let is_there = position.needs().is_none_or(|id| self.snapshots.contains_key(&id));
+        if !is_there && sequence_number > self.last_sequence_number {
+            let message = "the table has not come as far here as the position, try again later";
+            return Err(Error::new(Kind::Unavailable, message));
+        }
+        Ok(position)
     }
 
     /// The newest snapshot that is asked for; `None` for a table without one.

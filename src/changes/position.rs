@@ -88,8 +88,8 @@ impl Position {
         }
     }
 
-    /// As a text.
-    pub fn text(self, table: &TableId) -> String {
+    /// As a text, with the sequence number of the snapshot that it needs.
+    pub(super) fn text(self, table: &TableId, sequence_number: i64) -> String {
         let (kind, ids, next) = match self {
             Position::Start => (0, [0, 0], Next::default()),
             Position::After(id) => (1, [id, 0], Next::default()),
@@ -98,6 +98,7 @@ impl Position {
         };
         let mut bytes = vec![VERSION, kind];
         bytes.extend_from_slice(&table.digest());
+        bytes.extend(sequence_number.to_be_bytes());
         // no more than the kind has
         ids.iter()
             .take(usize::from(kind).min(1) + usize::from(kind == 3))
@@ -111,8 +112,8 @@ impl Position {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Of a text that [`Position::text`] made for the same table.
-    pub fn parse(text: &str, table: &TableId) -> Result<Position> {
+    /// Of a text that [`Position::text`] made for the same table, with the sequence number.
+    pub(super) fn parse(text: &str, table: &TableId) -> Result<(Position, i64)> {
         let wrong = || Error::bad_request("this is no position: take one as an answer's next-position has it");
         let bytes = if text.len() <= CHARS_MAX { URL_SAFE_NO_PAD.decode(text).ok() } else { None }.ok_or_else(wrong)?;
         let (body, check) = bytes.split_at_checked(bytes.len().saturating_sub(CHECK_BYTES)).ok_or_else(wrong)?;
@@ -130,6 +131,7 @@ impl Position {
             let message = "the position is of another table; where a table was made anew under its name, begin without a position";
             return Err(Error::bad_request(message));
         }
+        let (sequence_number, rest) = rest.split_first_chunk().ok_or_else(wrong)?;
         let id = |at: usize| Some(i64::from_be_bytes(*rest.get(at..)?.first_chunk()?));
         let next = |at: usize| {
             let rest = rest.get(at..)?;
@@ -143,7 +145,7 @@ impl Position {
             (3, 24) => Some(Position::Within { snapshot_id: id(0)?, parent_id: id(8)?, next: next(16)? }),
             _ => None,
         };
-        read().ok_or_else(wrong)
+        Ok((read().ok_or_else(wrong)?, i64::from_be_bytes(*sequence_number)))
     }
 }
 
@@ -169,8 +171,8 @@ mod tests {
             Position::Within { snapshot_id: 5, parent_id: 4, next },
         ];
         for position in all {
-            let text = position.text(&table("a"));
-            assert_eq!(Position::parse(&text, &table("A")).expect("its own"), position);
+            let text = position.text(&table("a"), 7);
+            assert_eq!(Position::parse(&text, &table("A")).expect("its own"), (position, 7));
             let other = Position::parse(&text, &table("b")).expect_err("another table's");
             assert!(other.message().contains("another table"), "{}", other.message());
             for cut in 0..text.len() {

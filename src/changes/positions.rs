@@ -67,6 +67,8 @@ pub struct NewPosition {
     pub name: String,
     /// Where it stands now.
     pub position: Position,
+    /// The same as the reader gave it.
+    pub text: String,
     /// See [`Consumer::holds_back`].
     pub holds_back: bool,
     /// See [`Consumer::branch`].
@@ -86,7 +88,7 @@ impl Consumer {
             table_uuid: table.as_str().to_owned(),
             name: new.name,
             version,
-            position: new.position.text(table),
+            position: new.text,
             needs: new.position.needs(),
             holds_back: new.holds_back,
             branch: new.branch,
@@ -211,8 +213,8 @@ async fn insert(t: &mut Transaction, catalog: &CatalogName, table: &TableId, new
     }
     let sql = "INSERT INTO positions (catalog, table_uuid, consumer, position, snapshot_id, holds_back, branch, namespace, table_name, \
                committed_by, committed_at_ms, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
-    let (text, namespace) = (new.position.text(table), new.table.namespace.joined());
-    t.execute(sql, &values(catalog, table, new, (&text, &namespace), 1)).await
+    let namespace = new.table.namespace.joined();
+    t.execute(sql, &values(catalog, table, new, &namespace, 1)).await
 }
 
 async fn update(
@@ -225,22 +227,22 @@ async fn update(
     let sql = "UPDATE positions SET position = $4, snapshot_id = $5, holds_back = $6, branch = $7, namespace = $8, table_name = $9, \
                committed_by = $10, committed_at_ms = $11, version = $12 + 1 \
                WHERE catalog = $1 AND table_uuid = $2 AND consumer = $3 AND version = $12";
-    let (text, namespace) = (new.position.text(table), new.table.namespace.joined());
-    t.execute(sql, &values(catalog, table, new, (&text, &namespace), expected)).await
+    let namespace = new.table.namespace.joined();
+    t.execute(sql, &values(catalog, table, new, &namespace, expected)).await
 }
 
 fn values<'v>(
     catalog: &'v CatalogName,
     table: &'v TableId,
     new: &'v NewPosition,
-    (text, namespace): (&'v str, &'v str),
+    namespace: &'v str,
     version: i64,
 ) -> [Value<'v>; 12] {
     [
         catalog.as_str().into(),
         table.as_str().into(),
         (&new.name).into(),
-        text.into(),
+        (&new.text).into(),
         new.position.needs().unwrap_or(NEEDS_NONE).into(),
         i64::from(new.holds_back).into(),
         (&new.branch).into(),
@@ -276,6 +278,7 @@ mod tests {
         NewPosition {
             name: name.into(),
             position,
+            text: "as given".into(),
             holds_back,
             branch: "main".into(),
             table: Ident::from_dotted("n.t").expect("a name"),
@@ -303,7 +306,7 @@ mod tests {
         assert!(positions.held(&other, "ab").await.expect("read").is_empty());
         let kept = positions.get(&catalog, &table, "a").await.expect("read").expect("is there");
         assert_eq!((kept.version, kept.needs, kept.table.to_string()), (2, Some(6), "n.t".to_owned()));
-        assert_eq!(Position::parse(&kept.position, &table).expect("ours"), Position::After(6));
+        assert_eq!(kept.position, "as given");
         let names: Vec<String> =
             positions.list(&catalog, &table).await.expect("read").into_iter().map(|consumer| consumer.name).collect();
         assert_eq!(names, ["a", "b", "c"]);

@@ -1,9 +1,11 @@
-//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`,
+//! The command line: `lifeboat demo`, `serve`, `init`, `doctor`, `relocate`, `plan`, `sync`, `status`, `append`, `changes`,
 //! `expire-snapshots`, `remove-orphans`, `compact`, `drop`, `config`, `version`.
 //!
 //! What must hold: results go to standard output and everything else to standard error; the exit code is 0 if all is well,
 //! 1 if the work failed (a check, the upstream, the server), 2 if the command or the configuration was wrong.
 
+mod append;
+mod changes;
 pub mod demo;
 mod doctor;
 mod init;
@@ -100,6 +102,12 @@ enum Command {
     /// Drop a table, with its files or without
     #[command(after_help = maintain::help("drop"))]
     Drop(maintain::DropTable),
+    /// Append data files that landed without metadata, each once
+    #[command(after_help = append::help())]
+    Append(append::AppendOptions),
+    /// Print which files came and went in a table, snapshot by snapshot
+    #[command(after_help = changes::help())]
+    Changes(changes::ChangesOptions),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -232,6 +240,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::RemoveOrphans(options) => block_on(maintain::remove_orphans(options)),
         Command::Compact(options) => block_on(maintain::compact(options)),
         Command::Drop(options) => block_on(maintain::drop_table(options)),
+        Command::Append(options) => block_on(append::append(options)),
+        Command::Changes(options) => block_on(changes::run(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

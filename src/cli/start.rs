@@ -44,6 +44,7 @@ pub(super) async fn serve_app(mut app: App, config: &Config, ready: impl FnOnce(
             passthrough: catalog.passthrough,
             replica: catalog.replica,
             maintained: catalog.maintained,
+            appends: catalog.appends,
         };
         (name, served)
     });

@@ -3,6 +3,7 @@
 //! A `Config` that exists is valid and is plain data: it knows no adapter and no adapter knows it; `app.rs` turns it into
 //! their settings. The schema is data in `schema.rs`; the page for users is `docs/configuration.md`.
 
+mod append;
 mod auth;
 mod check;
 mod maintenance;
@@ -24,10 +25,11 @@ use std::time::Duration;
 
 use crate::maintenance::Work;
 use crate::model::{CatalogName, Role, Secret};
-use crate::replica::Layout;
 
+pub use append::{Append, Landing};
 pub use auth::read_tokens;
 pub use problem::{Problem, Problems};
+pub use replica::{Replica, SiteCredentials, Sts};
 
 /// A configuration file larger than this is not one.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -170,6 +172,8 @@ pub struct Catalog {
     pub maintenance: Vec<MaintenancePolicy>,
     /// Replicated storage whose tables are published here: the catalog is a standby.
     pub replica: Option<Replica>,
+    /// Folders in which data files land that become rows.
+    pub append: Option<Append>,
     /// How long a table may be answered from the cache without asking; 0 asks always.
     pub max_staleness: Duration,
     /// Advertised to clients, percent-encoded.
@@ -198,75 +202,6 @@ pub struct MaintenancePolicy {
     pub exclude: Vec<String>,
     /// How often which work.
     pub works: Vec<(Duration, Work)>,
-}
-
-/// Replicated storage that becomes tables of a catalog.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Replica {
-    /// Prefixes of the primary's places and of this site's.
-    pub map: Vec<(String, String)>,
-    /// Where relocated metadata is written, outside of the replicated storage.
-    pub overlay: String,
-    /// Where the primary's journal arrives.
-    pub journal: Option<String>,
-    /// Another catalog of the configuration, which is asked about the primary's tables.
-    pub primary_catalog: Option<String>,
-    /// How long a table that was dropped at the primary is kept here.
-    pub drop_after: Duration,
-    /// Who is primary, for people who try to write here.
-    pub primary: Option<String>,
-    /// Patterns of tables; none is all.
-    pub include: Vec<String>,
-    /// Patterns of tables that are left out.
-    pub exclude: Vec<String>,
-    /// How tables' folders lie, if not as usual.
-    pub layout: Option<Layout>,
-    /// Patterns of tables that stay as they are, or go no further than to the metadata file of this number.
-    pub held: Vec<(Vec<String>, Option<u64>)>,
-    /// Patterns of tables that are published together, by the groups' names.
-    pub consistency_groups: Vec<Vec<String>>,
-    /// Whether the newest metadata file is trusted once it has settled, rather than confirmed by its successor.
-    pub trusts_newest: bool,
-    /// How long a file must have been seen to have settled.
-    pub settle: Duration,
-    /// How old a look may be when a client asks.
-    pub max_staleness: Duration,
-    /// How long a client waits for a look.
-    pub wait: Duration,
-    /// How often all tables are looked at.
-    pub interval: Duration,
-    /// How often what is published is proven anew.
-    pub recheck: Duration,
-    /// Properties of the tables at this site.
-    pub properties: BTreeMap<String, Secret>,
-    /// What clients get to reach the storage with.
-    pub credentials: SiteCredentials,
-}
-
-/// What a standby's clients get to reach its storage with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SiteCredentials {
-    /// Nothing.
-    None,
-    /// What `client-config` has.
-    ClientConfig,
-    /// Short-lived ones that can only read.
-    Sts(Sts),
-}
-
-/// How short-lived credentials are made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sts {
-    /// Where STS answers, unless where the store does.
-    pub endpoint: Option<String>,
-    /// The role whose rights are narrowed.
-    pub role_arn: Option<String>,
-    /// How long they last.
-    pub duration: Duration,
-    /// Keys of AWS KMS that the storage is encrypted with.
-    pub kms_keys: Vec<String>,
-    /// Whether they read every place of the standby rather than a table's own.
-    pub is_standby_wide: bool,
 }
 
 impl Catalog {

@@ -13,7 +13,7 @@ use super::section::{Reading, Section};
 use super::yaml::Node;
 use super::{
     Catalog, ClientLocations, Config, Embedded, Environment, Keys, Limits, Log, LogFormat, OAuth2, Replica, Source,
-    Storage, Tls, Upstream, UpstreamAuth, auth, maintenance, replica, values,
+    Storage, Tls, Upstream, UpstreamAuth, append, auth, maintenance, replica, values,
 };
 
 /// Reads a checked tree. `None` only if there are problems.
@@ -33,6 +33,7 @@ pub(super) fn config(tree: &Node, environment: &Environment<'_>, problems: &mut 
     let limits = limits(&root.child("limits"));
     let storage = storage(&root);
     let state = root.child_if_there("state").map(|section| database(&section, environment));
+    append::check_state(&root, catalogs.as_ref());
     Some(Config {
         listen: listen?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
@@ -233,6 +234,7 @@ fn catalog(section: &Section<'_>, source: Source) -> Option<Catalog> {
             matches!(&source, Source::Upstream(upstream) if upstream.auth == UpstreamAuth::Caller),
         ),
         replica: replica_of(section, &source)?,
+        append: append::append(section, &source)?,
         source,
         max_staleness: section.duration("max-staleness")?,
         namespace_separator: separator.to_owned(),

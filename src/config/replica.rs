@@ -1,17 +1,87 @@
 //! The section `replica` of a catalog.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::format::location::LocationMap;
+use crate::model::Secret;
 use crate::replica::Layout;
 use crate::storage::Location;
 
 use super::section::Section;
-use super::{Replica, SiteCredentials, Sts};
 
 /// How long credentials can last, by what AWS takes.
 const STS_DURATION: RangeInclusive<Duration> = Duration::from_secs(15 * 60)..=Duration::from_secs(12 * 3600);
+
+/// Replicated storage that becomes tables of a catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replica {
+    /// Prefixes of the primary's places and of this site's.
+    pub map: Vec<(String, String)>,
+    /// Where relocated metadata is written, outside of the replicated storage.
+    pub overlay: String,
+    /// Where the primary's journal arrives.
+    pub journal: Option<String>,
+    /// Another catalog of the configuration, which is asked about the primary's tables.
+    pub primary_catalog: Option<String>,
+    /// How long a table that was dropped at the primary is kept here.
+    pub drop_after: Duration,
+    /// Who is primary, for people who try to write here.
+    pub primary: Option<String>,
+    /// Patterns of tables; none is all.
+    pub include: Vec<String>,
+    /// Patterns of tables that are left out.
+    pub exclude: Vec<String>,
+    /// How tables' folders lie, if not as usual.
+    pub layout: Option<Layout>,
+    /// Patterns of tables that stay as they are, or go no further than to the metadata file of this number.
+    pub held: Vec<(Vec<String>, Option<u64>)>,
+    /// Patterns of tables that are published together, by the groups' names.
+    pub consistency_groups: Vec<Vec<String>>,
+    /// Whether the newest metadata file is trusted once it has settled, rather than confirmed by its successor.
+    pub trusts_newest: bool,
+    /// How long a file must have been seen to have settled.
+    pub settle: Duration,
+    /// How old a look may be when a client asks.
+    pub max_staleness: Duration,
+    /// How long a client waits for a look.
+    pub wait: Duration,
+    /// How often all tables are looked at.
+    pub interval: Duration,
+    /// How often what is published is proven anew.
+    pub recheck: Duration,
+    /// Properties of the tables at this site.
+    pub properties: BTreeMap<String, Secret>,
+    /// What clients get to reach the storage with.
+    pub credentials: SiteCredentials,
+}
+
+/// What a standby's clients get to reach its storage with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SiteCredentials {
+    /// Nothing.
+    None,
+    /// What `client-config` has.
+    ClientConfig,
+    /// Short-lived ones that can only read.
+    Sts(Sts),
+}
+
+/// How short-lived credentials are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sts {
+    /// Where STS answers, unless where the store does.
+    pub endpoint: Option<String>,
+    /// The role whose rights are narrowed.
+    pub role_arn: Option<String>,
+    /// How long they last.
+    pub duration: Duration,
+    /// Keys of AWS KMS that the storage is encrypted with.
+    pub kms_keys: Vec<String>,
+    /// Whether they read every place of the standby rather than a table's own.
+    pub is_standby_wide: bool,
+}
 
 pub(super) fn replica(section: &Section<'_>) -> Option<Replica> {
     let pairs = section.list("map");

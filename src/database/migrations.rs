@@ -12,12 +12,14 @@ pub(super) type Migrations = &'static [(i64, &'static str, &'static str)];
 
 pub(super) const SQLITE: Migrations = &[
     (1, "catalog", include_str!("migrations/sqlite/0001_catalog.sql")),
+    (2, "appended", include_str!("migrations/sqlite/0002_appended.sql")),
     (3, "positions", include_str!("migrations/sqlite/0003_positions.sql")),
     (4, "maintenance", include_str!("migrations/sqlite/0004_maintenance.sql")),
 ];
 
 pub(super) const POSTGRES: Migrations = &[
     (1, "catalog", include_str!("migrations/postgres/0001_catalog.sql")),
+    (2, "appended", include_str!("migrations/postgres/0002_appended.sql")),
     (3, "positions", include_str!("migrations/postgres/0003_positions.sql")),
     (4, "maintenance", include_str!("migrations/postgres/0004_maintenance.sql")),
 ];

@@ -5,11 +5,15 @@
 //! where they go, and which pointer moves, is for the callers.
 
 pub mod avro;
+pub mod data_file;
 mod deflate;
 pub mod deletes;
 pub mod location;
 pub mod manifest;
 pub mod metadata;
+mod parquet;
 pub mod partition;
 pub mod puffin;
 pub mod relocate;
+pub mod transform;
+pub mod types;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use super::manifest::ValueType;
+use super::transform::civil;
+use crate::model::hex;
 
 const MICROS_A_SECOND: i64 = 1_000_000;
 const NANOS_A_SECOND: i64 = 1_000_000_000;
@@ -81,7 +83,7 @@ fn fields(spec: &Json, metadata: &Json) -> BTreeMap<i32, Column> {
             "day" => Some(ValueType::Date),
             "year" | "month" | "hour" => Some(ValueType::Int),
             bucket if bucket.starts_with("bucket") => Some(ValueType::Int),
-            _ => source_type(metadata, field["source-id"].as_i64()?).and_then(parse_type),
+            _ => source_type(metadata, field["source-id"].as_i64()?).and_then(ValueType::parse),
         };
         Some((id, Column { name: field["name"].as_str()?.to_owned(), value_type }))
     };
@@ -102,36 +104,6 @@ fn find_type(fields: &Json, id: i64, depth: usize) -> Option<&str> {
     fields.as_array()?.iter().find_map(|field| match &field["type"] {
         Json::String(name) if field["id"].as_i64() == Some(id) => Some(name.as_str()),
         kind => find_type(&kind["fields"], id, depth + 1),
-    })
-}
-
-/// One of Iceberg's primitive types by its name.
-fn parse_type(name: &str) -> Option<ValueType> {
-    let inside =
-        |begin: &str, end: char| name.strip_prefix(begin)?.trim_start().strip_prefix(['(', '['])?.strip_suffix(end);
-    Some(match name {
-        "boolean" => ValueType::Boolean,
-        "int" => ValueType::Int,
-        "long" => ValueType::Long,
-        "float" => ValueType::Float,
-        "double" => ValueType::Double,
-        "date" => ValueType::Date,
-        "time" => ValueType::Time,
-        "timestamp" => ValueType::Timestamp { utc: false },
-        "timestamptz" => ValueType::Timestamp { utc: true },
-        "timestamp_ns" => ValueType::TimestampNs { utc: false },
-        "timestamptz_ns" => ValueType::TimestampNs { utc: true },
-        "string" => ValueType::String,
-        "uuid" => ValueType::Uuid,
-        "binary" => ValueType::Binary,
-        _ => match (inside("decimal", ')'), inside("fixed", ']')) {
-            (Some(of), _) => {
-                let (precision, scale) = of.split_once(',')?;
-                ValueType::Decimal { precision: precision.trim().parse().ok()?, scale: scale.trim().parse().ok()? }
-            }
-            (_, Some(size)) => ValueType::Fixed(size.trim().parse().ok()?),
-            _ => return None,
-        },
     })
 }
 
@@ -229,21 +201,9 @@ fn float(value: f64, shortest: impl Fn() -> String) -> Json {
     serde_json::from_str(&shortest()).unwrap_or_else(|_| json!(value))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Days since 1970-01-01 as a date of the proleptic Gregorian calendar.
 fn date(days: i64) -> String {
-    // by eras of 400 years that begin in March, so that leap days come last
-    let shifted = days.saturating_add(719_468);
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
@@ -279,7 +239,8 @@ mod tests {
 
     #[test]
     fn values_are_in_the_single_value_form_of_the_specification() {
-        let of = |name: &str, value: Raw<'_>| Column { name: "x".into(), value_type: parse_type(name) }.json(value);
+        let of =
+            |name: &str, value: Raw<'_>| Column { name: "x".into(), value_type: ValueType::parse(name) }.json(value);
         let number = Raw::Number;
         assert_eq!(of("int", number(-3)), json!(-3));
         assert_eq!(of("date", number(17_486)), json!("2017-11-16"));

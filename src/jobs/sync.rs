@@ -195,11 +195,11 @@ impl SyncReport {
     }
 }
 
-fn catalog<'d, D: Deserializer<'d>>(from: D) -> Result<CatalogName, D::Error> {
+pub(super) fn catalog<'d, D: Deserializer<'d>>(from: D) -> Result<CatalogName, D::Error> {
     CatalogName::parse(&String::deserialize(from)?).map_err(|e| D::Error::custom(e.message()))
 }
 
-fn tables<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<Ident>, D::Error> {
+pub(super) fn tables<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<Ident>, D::Error> {
     let names = Vec::<String>::deserialize(from)?;
     if names.len() > TABLES_MAX {
         let message = format!("{TABLES_MAX} tables at most; leave it out for all tables of the replica");

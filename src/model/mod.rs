@@ -10,7 +10,7 @@ mod operation;
 mod secret;
 
 pub use access::{Principal, Role};
-pub use digest::{hex, sha256};
+pub use digest::{hex, sha256, unhex};
 pub use ident::{CatalogName, Ident, Namespace, UNIT_SEPARATOR};
 pub use journal::{Entry, Event, JOURNAL_FORMAT_VERSION, MetadataDigest, Named, Said};
 pub use operation::{Access, Operation, Route};

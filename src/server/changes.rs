@@ -77,6 +77,7 @@ struct Wanted {
     (status = 410, description = "The history from there on is not in the table any more; the message says where one can begin", body = ErrorModel),
     (status = 422, description = "Metadata that cannot be read", body = ErrorModel),
     (status = 429, description = "Too many wait", body = ErrorModel),
+    (status = 503, description = "The table has not come as far here as the position", body = ErrorModel),
 ))]
 pub(super) async fn changes(
     State(server): State<Arc<Server>>,
@@ -96,7 +97,7 @@ pub(super) async fn changes(
             server.feeds.metrics.changes_page(&asked.entry.name, files);
             return Ok(Json(ChangesPage {
                 table_uuid: loaded.history.table.as_str().to_owned(),
-                next_position: page.next.text(&loaded.history.table),
+                next_position: loaded.history.text(page.next),
                 changes: page.changes,
                 is_level: page.is_level,
             }));
@@ -108,7 +109,7 @@ pub(super) async fn changes(
 
 async fn page(server: &Server, history: &History, wanted: &Wanted) -> Result<Page> {
     let position = match (&wanted.position, wanted.from) {
-        (Some(text), _) => Some(Position::parse(text, &history.table)?),
+        (Some(text), _) => Some(history.position(text)?),
         (None, from) => from.map(Position::After),
     };
     let ask = Ask { position, to: wanted.to.clone(), limit: wanted.limit, skip_replace: wanted.skip_replace };

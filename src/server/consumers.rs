@@ -17,7 +17,7 @@ use super::body::Takes;
 use super::service::Server;
 use super::tables::{AskedTable, LoadedTable, PATH};
 use super::{Refusal, iceberg, jobs};
-use crate::changes::{Consumer, MAIN, NewPosition, Position, check_name};
+use crate::changes::{Consumer, MAIN, NewPosition, check_name};
 use crate::error::{Error, Kind, Result};
 use crate::model::Role;
 use crate::upstream::pointer::now_ms;
@@ -146,6 +146,7 @@ pub(super) async fn get(
     (status = 410, description = "The snapshot that the position needs is not in the table any more", body = ErrorModel),
     (status = 413, description = "More than 16 KiB", body = ErrorModel),
     (status = 422, description = "It would move backwards, or the table has too many readers", body = ErrorModel),
+    (status = 503, description = "The table has not come as far here as the position", body = ErrorModel),
 ))]
 pub(super) async fn commit(
     State(server): State<Arc<Server>>,
@@ -161,7 +162,7 @@ pub(super) async fn commit(
     let expected = expected(&head.headers, wanted.expected_version)?;
     let loaded = asked.load().await?;
     let (catalog, history) = (&asked.entry.name, &loaded.history);
-    let position = Position::parse(&wanted.position, &history.table)?;
+    let position = history.position(&wanted.position)?;
     history.check_there(position)?;
     for attempt in 1.. {
         let before = positions.get(catalog, &history.table, &name).await?;
@@ -173,11 +174,12 @@ pub(super) async fn commit(
             return Err(Error::commit_failed(message).into());
         }
         if let Some(before) = before.as_ref().filter(|_| !wanted.reset) {
-            history.check_forward(Position::parse(&before.position, &history.table)?, position)?;
+            history.check_forward(history.position(&before.position)?, position)?;
         }
         let new = NewPosition {
             name: name.clone(),
             position,
+            text: wanted.position.clone(),
             holds_back: wanted.holds_back.or(before.as_ref().map(|before| before.holds_back)).unwrap_or(false),
             branch: wanted
                 .branch

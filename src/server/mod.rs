@@ -5,6 +5,7 @@
 //! begun is finished, whatever its client does. What a request means is the stack's business, whose layers live in `catalog/`.
 
 mod admin;
+mod appends;
 mod auth;
 mod body;
 mod changes;
@@ -34,9 +35,10 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use crate::append::Appends;
 use crate::changes::Feeds;
 use crate::error::{Error, Result};
-use crate::jobs::{MaintenanceJobs, RelocationJobs, SyncJobs};
+use crate::jobs::{AppendJobs, MaintenanceJobs, RelocationJobs, SyncJobs};
 use crate::maintenance::Maintained;
 use crate::model::{CatalogName, Principal};
 use crate::replica::Replica;
@@ -71,6 +73,8 @@ pub struct ServedCatalog {
     pub replica: Option<Replica>,
     /// What maintains its tables, or why nothing may.
     pub maintained: Maintained,
+    /// What appends to its tables, if it may.
+    pub appends: Option<Appends>,
 }
 
 /// Everything to be served.
@@ -154,6 +158,8 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
     let syncs = SyncJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.replica.clone())).collect());
     let maintained = catalogs.iter().map(|(name, served)| (name.clone(), served.maintained.clone()));
     let maintenance = MaintenanceJobs::new(maintained.collect());
+    let appends =
+        AppendJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.appends.clone())).collect());
     let entries: HashMap<String, Arc<Entry>> =
         catalogs.into_iter().map(|(name, served)| (name.to_string(), Arc::new(Entry { name, served }))).collect();
     let server = Arc::new(Server {
@@ -169,6 +175,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         relocations,
         syncs,
         maintenance,
+        appends,
         feeds,
         readiness: health::Readiness::default(),
         started: Instant::now(),
@@ -181,6 +188,7 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         .merge(replicas::routes())
         .merge(syncs::routes())
         .merge(maintenance::routes())
+        .merge(appends::routes())
         .merge(changes::routes())
         .merge(consumers::routes())
         .fallback(health::nothing_here);

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::changes::Feeds;
 use crate::error::{Error, Kind, Result};
-use crate::jobs::{MaintenanceJobs, RelocationJobs, SyncJobs};
+use crate::jobs::{AppendJobs, MaintenanceJobs, RelocationJobs, SyncJobs};
 use crate::model::CatalogName;
 use crate::telemetry::{Metrics, panic_text};
 use crate::upstream::Response;
@@ -62,6 +62,7 @@ pub(super) struct Server {
     pub(super) relocations: RelocationJobs,
     pub(super) syncs: SyncJobs,
     pub(super) maintenance: MaintenanceJobs,
+    pub(super) appends: AppendJobs,
     pub(super) feeds: Feeds,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
@@ -90,6 +91,7 @@ impl Server {
         self.relocations.jobs.stop();
         self.syncs.jobs.stop();
         self.maintenance.jobs.stop();
+        self.appends.jobs.stop();
     }
 }
 

@@ -372,7 +372,7 @@ mod tests {
         assert!(listed[0].changed_ms.is_some());
         assert_eq!(storage.read_range(&file, 1..3).await.expect("a part"), "ne");
         assert_eq!(storage.read_range(&file, 1..4).await.expect_err("too long").kind(), Kind::Unavailable);
-        assert_eq!(storage.list_wanted(&root, 10, |_| false).await.expect("listed"), (Vec::new(), 1));
+        assert_eq!(storage.list_wanted(&root, 10, |_, _| false).await.expect("listed"), (Vec::new(), 1));
         storage.delete_all(vec![file.clone(), root.join("never-there")]).await.expect("deleted");
         assert_eq!(storage.size_bytes(&file).await.expect("looked"), None);
         assert_eq!(storage.read(&file, 10).await.expect_err("gone").kind(), Kind::NotFound);

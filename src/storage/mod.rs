@@ -283,12 +283,13 @@ impl Storage {
         .map_err(|e| e.context(format!("looking at {folder}")))
     }
 
-    /// The files below a prefix that are wanted, and how many there are in all, at most `count_max`. Nothing is asked of a local file that is not wanted.
+    /// The files below a prefix that are wanted, and how many there are in all, at most `count_max`. Whether one is wanted is told by its place and, where
+    /// the listing has it, its size; nothing is asked of a local file that is not wanted.
     pub async fn list_wanted(
         &self,
         prefix: &Location,
         count_max: usize,
-        is_wanted: impl Fn(&Location) -> bool + Send + Sync + 'static,
+        is_wanted: impl Fn(&Location, Option<u64>) -> bool + Send + Sync + 'static,
     ) -> Result<(Vec<Listed>, usize)> {
         let (mut wanted, mut count) = (Vec::new(), 0);
         let listed = match self.place(prefix)? {
@@ -297,14 +298,15 @@ impl Storage {
                     wanted.push(file);
                     Ok(())
                 };
-                count = local::list(prefix.clone(), path, is_wanted, count_max, each).await?;
+                count = local::list(prefix.clone(), path, move |location| is_wanted(location, None), count_max, each)
+                    .await?;
                 Ok(())
             }
             Place::Object { bucket, key } => {
                 let each = |file: Listed| {
                     count += 1;
                     check_count(count, count_max)?;
-                    wanted.extend(is_wanted(&file.location).then_some(file));
+                    wanted.extend(is_wanted(&file.location, Some(file.size_bytes)).then_some(file));
                     Ok(())
                 };
                 self.bucket(prefix, &bucket)?.list(prefix, &key, each).await

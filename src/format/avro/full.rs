@@ -237,3 +237,139 @@ pub fn for_each_full_entry(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::format::avro::for_each_entry;
+    use crate::format::manifest::{
+        Codec, DataFile, FileContent, FormatVersion, ListHeader, ManifestContent, ManifestEntry, ManifestHeader,
+        PartitionField, Status as Written, Value, ValueType, write_list, write_manifest,
+    };
+
+    fn entries() -> Vec<ManifestEntry> {
+        let file = |at: i64| DataFile {
+            partition: vec![Some(Value::Int(17_486))],
+            equality_ids: vec![3, 4],
+            first_row_id: (at == 2).then_some(77),
+            ..DataFile::parquet(FileContent::Data, format!("s3://lake/{at}.parquet"), 10 + at, 100)
+        };
+        let numbered = |status, at| ManifestEntry {
+            status,
+            sequence_number: Some(2),
+            file_sequence_number: Some(1),
+            ..ManifestEntry::added(at, file(at))
+        };
+        let inherits = ManifestEntry { snapshot_id: None, ..ManifestEntry::added(9, file(4)) };
+        vec![
+            ManifestEntry::added(9, file(0)),
+            numbered(Written::Deleted, 1),
+            numbered(Written::Existing, 2),
+            numbered(Written::Existing, 3),
+            inherits,
+        ]
+    }
+
+    fn written(version: FormatVersion) -> (Vec<u8>, ManifestLine, Vec<u8>) {
+        let mut entries = entries();
+        if version == FormatVersion::V1 {
+            entries.truncate(4);
+        }
+        let header = ManifestHeader {
+            version,
+            content: ManifestContent::Data,
+            schema: &json!({"type": "struct", "schema-id": 0, "fields": []}),
+            spec_id: 4,
+            spec_fields: &json!([]),
+            partition: &[PartitionField { field_id: 1000, name: "a day".into(), value_type: ValueType::Date }],
+            codec: Codec::Deflate,
+        };
+        let manifest = write_manifest(&header, &entries).expect("written");
+        let mut line = manifest.at("s3://lake/m.avro", 9, 5);
+        line.first_row_id = Some(1_000);
+        let header = ListHeader {
+            version,
+            snapshot_id: 9,
+            parent_snapshot_id: None,
+            sequence_number: 5,
+            first_row_id: Some(0),
+            codec: Codec::Null,
+        };
+        let list = write_list(&header, &[line]).expect("a list");
+        let [line] = manifest_lines(&list, "l").expect("read").try_into().expect("one line");
+        (manifest.bytes, line, list)
+    }
+
+    fn read(bytes: &[u8], line: &ManifestLine) -> Result<Vec<(String, [Option<i64>; 4])>> {
+        let mut found = Vec::new();
+        for_each_full_entry(bytes, line, &Columns::default(), |number, entry| {
+            assert_eq!(number as usize, found.len());
+            entry.partition()?;
+            entry.equality_ids()?;
+            let numbers = [entry.snapshot_id, entry.sequence_number, entry.file_sequence_number, entry.first_row_id];
+            found.push((entry.file.path.to_owned(), numbers));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn entries_have_what_they_inherit() {
+        let (bytes, line, _) = written(FormatVersion::V3);
+        assert_eq!((line.spec_id, line.sequence_number, line.added_snapshot_id), (Some(4), 5, Some(9)));
+        assert_eq!((line.first_row_id, line.live_files, line.is_encrypted), (Some(1_000), Some(4), false));
+        let numbers: Vec<_> = read(&bytes, &line).expect("read").into_iter().map(|(_, numbers)| numbers).collect();
+        let expected = [
+            [9, 5, 5, 1_000],
+            [1, 2, 1, -1],
+            [2, 2, 1, 77],
+            // behind the first file's ten rows; a deleted file and one that has an id of its own take none
+            [3, 2, 1, 1_010],
+            [9, 5, 5, 1_023],
+        ];
+        let expected = expected.map(|numbers| numbers.map(|number| Some(number).filter(|number| *number != -1)));
+        assert_eq!(numbers, expected);
+        let (bytes, line, _) = written(FormatVersion::V1);
+        let numbers: Vec<_> = read(&bytes, &line).expect("read").into_iter().map(|(_, numbers)| numbers).collect();
+        assert_eq!(numbers[2], [Some(2), Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn a_partition_is_told_by_name() {
+        let (bytes, line, _) = written(FormatVersion::V2);
+        let mut seen = 0;
+        for_each_full_entry(&bytes, &line, &Columns::default(), |_, entry| {
+            assert_eq!(json!(entry.partition()?), json!({"a day": "2017-11-16"}));
+            assert_eq!(entry.equality_ids()?, [3, 4]);
+            seen += 1;
+            Ok(())
+        })
+        .expect("read");
+        assert_eq!(seen, 5);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_an_error_and_never_a_panic(at in 0usize..4_000, byte in any::<u8>(), cut in 0usize..4_000, cuts in any::<bool>()) {
+            let (bytes, line, list) = written(FormatVersion::V3);
+            for whole in [bytes, list] {
+                let mut damaged = whole.clone();
+                let at = at % damaged.len();
+                damaged[at] = byte;
+                if cuts {
+                    damaged.truncate(cut % whole.len());
+                }
+                let _ = manifest_lines(&damaged, "l");
+                let full = read(&damaged, &line).map(|found| found.len());
+                let mut plain = 0;
+                let fast = for_each_entry(&damaged, "m", |_| { plain += 1; Ok(()) });
+                if let Ok(count) = full {
+                    prop_assert!(fast.is_ok() && plain == count, "both read the same entries");
+                }
+            }
+        }
+    }
+}

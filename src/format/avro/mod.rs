@@ -20,9 +20,9 @@ pub use read::{Content, Entry, ManifestFile, Status, for_each_entry, manifests};
 
 pub(in crate::format) use container::Blocks;
 pub(in crate::format) use patch::{Edits, Patch, encode_bytes, encode_long};
-pub(in crate::format) use read::{entry, list, open, read_entry};
+pub(in crate::format) use read::{entry, list, open, read_entry, records};
 pub(in crate::format) use schema::{Flat, Schema};
-pub(in crate::format) use walk::{Cursor, PairSpan, Span, Spans, pairs};
+pub(in crate::format) use walk::{Cursor, Damage, PairSpan, Span, Spans, items, pairs};
 
 use crate::error::{Error, Kind};
 

@@ -218,7 +218,8 @@ pub(in crate::format) fn open(
     Ok((header, schema))
 }
 
-fn records(
+/// Calls `each` for every record with its noted fields.
+pub(in crate::format) fn records(
     bytes: &[u8],
     name: &str,
     (noted, count, needed): Noted<'_>,

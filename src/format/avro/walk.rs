@@ -192,24 +192,31 @@ impl<'a> Cursor<'a> {
                 self.skip(schema, field.node, depth)?;
                 continue;
             };
-            let start = self.at;
-            let mut span = Span { start, value: start, end: start, null: None, node: Some(field.node) };
-            if let Node::Union(branches) = schema.node(field.node) {
-                let taken = *branch(branches, self.long()?)?;
-                let null = branches.iter().position(|branch| matches!(schema.node(*branch), Node::Nothing));
-                span.null = null.and_then(|at| u8::try_from(at).ok());
-                span.value = self.at;
-                span.node = (!matches!(schema.node(taken), Node::Nothing)).then_some(taken);
-                self.skip(schema, taken, depth)?;
-            } else {
-                self.skip(schema, field.node, depth)?;
-            }
-            span.end = self.at;
+            let span = self.span(schema, field.node, depth)?;
             if let Some(place) = spans.0.get_mut(slot) {
                 *place = span;
             }
         }
         Ok(())
+    }
+
+    /// Skips one value and says where it is.
+    #[inline]
+    fn span(&mut self, schema: &Schema, node: NodeId, depth: usize) -> Result<Span, Damage> {
+        let start = self.at;
+        let mut span = Span { start, value: start, end: start, null: None, node: Some(node) };
+        if let Node::Union(branches) = schema.node(node) {
+            let taken = *branch(branches, self.long()?)?;
+            let null = branches.iter().position(|branch| matches!(schema.node(*branch), Node::Nothing));
+            span.null = null.and_then(|at| u8::try_from(at).ok());
+            span.value = self.at;
+            span.node = (!matches!(schema.node(taken), Node::Nothing)).then_some(taken);
+            self.skip(schema, taken, depth)?;
+        } else {
+            self.skip(schema, node, depth)?;
+        }
+        span.end = self.at;
+        Ok(span)
     }
 }
 
@@ -292,6 +299,16 @@ impl Spans {
 }
 
 impl Spans {
+    /// A boolean's value.
+    pub fn flag(&self, schema: &Schema, raw: &[u8], slot: Slot) -> Result<Option<bool>, Damage> {
+        let span = self.get(slot);
+        match span.node.map(|node| schema.node(node)) {
+            None => Ok(None),
+            Some(Node::Fixed(1)) => Ok(raw.get(span.value).map(|byte| *byte != 0)),
+            Some(_) => Err("a field that should be true or false is something else"),
+        }
+    }
+
     /// The numbers of an array; none where there is no array.
     pub fn longs(&self, schema: &Schema, raw: &[u8], slot: Slot) -> Result<Vec<i64>, Damage> {
         let span = self.get(slot);
@@ -307,6 +324,36 @@ impl Spans {
         Cursor::new(raw, span.value).blocks(each, true)?;
         Ok(found)
     }
+}
+
+/// Calls `each` for the records of the array at `span`, with their fields of these ids, by place.
+pub fn items(
+    schema: &Schema,
+    raw: &[u8],
+    span: Span,
+    ids: &[i32],
+    mut each: impl FnMut(&Spans) -> Result<(), Damage>,
+) -> Result<(), Damage> {
+    let Some(node) = span.node else { return Ok(()) };
+    let (Node::Array(item) | Node::FlatArray(item, _)) = schema.node(node) else {
+        return Err("a list is no array");
+    };
+    let Node::Record(fields) = schema.node(*item) else { return Err("a list's items are no records") };
+    if schema.is_empty(*item) {
+        return Err("a list's items have no fields");
+    }
+    let mut spans = Spans::new(ids.len());
+    let item = |cursor: &mut Cursor<'_>| {
+        spans.0.fill(Span::ABSENT);
+        for field in fields {
+            let span = cursor.span(schema, field.node, 0)?;
+            if let Some(slot) = ids.iter().position(|id| field.id == Some(*id)) {
+                spans.0[slot] = span;
+            }
+        }
+        each(&spans)
+    };
+    Cursor::new(raw, span.value).blocks(item, true)
 }
 
 /// One item of Iceberg's map, which is an array of records of a key and a value: where the item is, its key, and where its value is.

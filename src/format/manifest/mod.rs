@@ -5,6 +5,7 @@
 //! our own, because `apache-avro` loses `logicalType: map` and `adjust-to-utc` from a schema. Reading is left to others.
 
 mod avro;
+mod read;
 mod schema;
 mod snapshot;
 mod value;
@@ -13,7 +14,8 @@ mod write;
 use std::collections::BTreeMap;
 
 pub use avro::Codec;
-pub use snapshot::{Draft, SnapshotIds, draft_snapshot};
+pub use read::read_list;
+pub use snapshot::{Draft, NewManifest, SnapshotBase, SnapshotIds, Totals, draft_snapshot};
 pub use value::{Value, ValueType};
 pub use write::{ListHeader, ManifestHeader, Written, write_list, write_manifest};
 
@@ -234,8 +236,8 @@ pub struct ManifestFile {
     pub added_snapshot_id: i64,
     /// Files by what the snapshot did with them, and their rows.
     pub counts: Counts,
-    /// One a partition field; empty for an unpartitioned spec.
-    pub partitions: Vec<FieldSummary>,
+    /// One a partition field; empty for an unpartitioned spec, `None` where the writer of the line did not say.
+    pub partitions: Option<Vec<FieldSummary>>,
     /// Key metadata of an encrypted manifest.
     pub key_metadata: Option<Vec<u8>>,
     /// v3, data manifests: the first row id of its added files.

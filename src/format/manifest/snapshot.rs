@@ -4,14 +4,19 @@
 //! that was drafted over. Ids, times and unique names are the caller's: nothing here is random. Summary totals are stated only
 //! where the parent stated them.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value as Json, json};
 
 use crate::error::{Error, Result};
 
 use super::{
-    Codec, DataFile, FileContent, FormatVersion, ListHeader, ManifestContent, ManifestEntry, ManifestFile,
-    ManifestHeader, PartitionField, write_list, write_manifest,
+    Codec, DataFile, FormatVersion, ListHeader, ManifestContent, ManifestEntry, ManifestFile, ManifestHeader,
+    PartitionField, Value, write_list, write_manifest,
 };
+
+/// Partitions that are counted of one snapshot; of more their number is not said.
+const CHANGED_PARTITIONS_MAX: usize = 100_000;
 
 /// What only the caller can choose.
 #[derive(Debug, Clone, Copy)]
@@ -46,65 +51,42 @@ pub fn draft_snapshot(
     ids: SnapshotIds<'_>,
     files: &[DataFile],
 ) -> Result<Draft> {
-    let table = Table::of(metadata)?;
-    let mut draft =
-        Draft { files: Vec::new(), snapshot: Json::Null, parent_snapshot_id: table.parent_id(), manifests: Vec::new() };
+    let base = SnapshotBase::of(metadata, "main")?;
+    let mut added = Vec::new();
     for content in [ManifestContent::Data, ManifestContent::Deletes] {
-        let entries: Vec<ManifestEntry> = files
-            .iter()
-            .filter(|file| file.content.manifest() == content)
-            .map(|file| ManifestEntry::added(ids.snapshot_id, file.clone()))
-            .collect();
-        if entries.is_empty() {
-            continue;
+        let of_content = files.iter().filter(|file| file.content.manifest() == content).cloned();
+        let files: Vec<DataFile> = of_content.collect();
+        if !files.is_empty() {
+            added.push(base.manifest(ids, content as usize, (content, partition), &files)?);
         }
-        let header = ManifestHeader {
-            version: table.version,
-            content,
-            schema: table.schema,
-            spec_id: table.spec_id,
-            spec_fields: table.spec_fields,
-            partition,
-            codec: Codec::Deflate,
-        };
-        let written = write_manifest(&header, &entries)?;
-        let path = format!("{}/metadata/{}-m{}.avro", table.location, ids.unique, content as i32);
-        let mut line = written.at(&path, ids.snapshot_id, table.sequence_number);
-        if content == ManifestContent::Data {
-            line.first_row_id = table.first_row_id;
-        }
-        draft.manifests.push(line);
-        draft.files.push((path, written.bytes));
     }
-    draft.manifests.extend_from_slice(carried);
-    let list = format!("{}/metadata/snap-{}-1-{}.avro", table.location, ids.snapshot_id, ids.unique);
-    let header = ListHeader {
-        version: table.version,
-        snapshot_id: ids.snapshot_id,
-        parent_snapshot_id: draft.parent_snapshot_id,
-        sequence_number: table.sequence_number,
-        first_row_id: table.first_row_id,
-        codec: Codec::Deflate,
-    };
-    draft.files.push((list.clone(), write_list(&header, &draft.manifests)?));
-    draft.snapshot = table.entry(ids, &list, files);
-    Ok(draft)
+    let mut totals = Totals::default();
+    files.iter().for_each(|file| totals.add(file));
+    base.draft(ids, added, carried, &totals, &[])
 }
 
-/// What a draft needs of the metadata.
-struct Table<'a> {
+/// A manifest that is ready to be stored: its line, and its bytes.
+pub type NewManifest = (ManifestFile, Vec<u8>);
+
+/// What a snapshot stands on: the head of a branch, and what its files need of the metadata.
+#[derive(Debug, Clone)]
+pub struct SnapshotBase<'a> {
     version: FormatVersion,
-    location: &'a str,
+    /// Where manifests and their lists go.
+    folder: String,
     schema: &'a Json,
     spec_id: i32,
     spec_fields: &'a Json,
     sequence_number: i64,
     first_row_id: Option<i64>,
     parent: Option<&'a Json>,
+    /// Where the branch stands, for `assert-ref-snapshot-id`; `None` where it is not there yet.
+    pub ref_snapshot_id: Option<i64>,
 }
 
-impl<'a> Table<'a> {
-    fn of(metadata: &'a Json) -> Result<Self> {
+impl<'a> SnapshotBase<'a> {
+    /// The head of a branch. One that is not there yet begins at the head of main. Metadata that lacks a required field is a bad request.
+    pub fn of(metadata: &'a Json, branch: &str) -> Result<Self> {
         let missing = |what: &str| Error::bad_request(format!("table metadata has no {what}"));
         let version = match metadata["format-version"].as_i64() {
             Some(1) => FormatVersion::V1,
@@ -117,16 +99,26 @@ impl<'a> Table<'a> {
             metadata[list].as_array()?.iter().find(|item| item[id].as_i64() == Some(current))
         };
         let spec = by_id("partition-specs", "spec-id", "default-spec-id").ok_or_else(|| missing("default spec"))?;
-        let current = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1);
-        let parent = match current {
+        let own = metadata["refs"][branch]["snapshot-id"].as_i64();
+        let main = metadata["current-snapshot-id"].as_i64().filter(|id| *id != -1);
+        let parent = match own.or(main) {
             None => None,
-            Some(_) => Some(
-                by_id("snapshots", "snapshot-id", "current-snapshot-id").ok_or_else(|| missing("current snapshot"))?,
-            ),
+            Some(id) => {
+                let mut snapshots = metadata["snapshots"].as_array().into_iter().flatten();
+                let found = snapshots.find(|snapshot| snapshot["snapshot-id"].as_i64() == Some(id));
+                Some(found.ok_or_else(|| missing("current snapshot"))?)
+            }
         };
-        Ok(Table {
+        Ok(SnapshotBase {
             version,
-            location: metadata["location"].as_str().ok_or_else(|| missing("location"))?.trim_end_matches('/'),
+            ref_snapshot_id: if branch == "main" { main } else { own },
+            folder: match metadata["properties"]["write.metadata.path"].as_str() {
+                Some(folder) => folder.trim_end_matches('/').to_owned(),
+                None => {
+                    let location = metadata["location"].as_str().ok_or_else(|| missing("location"))?;
+                    format!("{}/metadata", location.trim_end_matches('/'))
+                }
+            },
             schema: by_id("schemas", "schema-id", "current-schema-id").ok_or_else(|| missing("current schema"))?,
             spec_id: spec["spec-id"]
                 .as_i64()
@@ -145,70 +137,177 @@ impl<'a> Table<'a> {
         })
     }
 
-    fn parent_id(&self) -> Option<i64> {
+    /// The snapshot that is stood on.
+    pub fn parent_snapshot_id(&self) -> Option<i64> {
         self.parent.and_then(|parent| parent["snapshot-id"].as_i64())
     }
 
-    fn entry(&self, ids: SnapshotIds<'_>, list: &str, files: &[DataFile]) -> Json {
+    /// The manifest list whose lines are carried on.
+    pub fn manifest_list(&self) -> Option<&'a str> {
+        self.parent?["manifest-list"].as_str()
+    }
+
+    /// The table's last sequence number.
+    pub fn last_sequence_number(&self) -> i64 {
+        (self.sequence_number - 1).max(0)
+    }
+
+    /// The line of a manifest that was written for another base, on this one.
+    pub fn rebased(&self, line: ManifestFile) -> ManifestFile {
+        ManifestFile { sequence_number: self.sequence_number, min_sequence_number: self.sequence_number, ..line }
+    }
+
+    /// Writes a manifest of files that the snapshot adds, the `number`th; its partition fields are those of the default spec.
+    pub fn manifest(
+        &self,
+        ids: SnapshotIds<'_>,
+        number: usize,
+        (content, partition): (ManifestContent, &[PartitionField]),
+        files: &[DataFile],
+    ) -> Result<NewManifest> {
+        let header = ManifestHeader {
+            version: self.version,
+            content,
+            schema: self.schema,
+            spec_id: self.spec_id,
+            spec_fields: self.spec_fields,
+            partition,
+            codec: Codec::Deflate,
+        };
+        let added = |file: &DataFile| ManifestEntry::added(ids.snapshot_id, file.clone());
+        let written = write_manifest(&header, &files.iter().map(added).collect::<Vec<_>>())?;
+        let path = format!("{}/{}-m{number}.avro", self.folder, ids.unique);
+        Ok((written.at(&path, ids.snapshot_id, self.sequence_number), written.bytes))
+    }
+
+    /// The snapshot of these manifests in front of those that are carried on, with `properties` in its summary.
+    pub fn draft(
+        &self,
+        ids: SnapshotIds<'_>,
+        added: Vec<NewManifest>,
+        carried: &[ManifestFile],
+        totals: &Totals,
+        properties: &[(&str, String)],
+    ) -> Result<Draft> {
+        let (mut manifests, mut files) = (Vec::with_capacity(added.len() + carried.len()), Vec::new());
+        for (line, bytes) in added {
+            files.push((line.manifest_path.clone(), bytes));
+            manifests.push(line);
+        }
+        manifests.extend_from_slice(carried);
+        let first_row_id = self.first_row_id;
+        let mut next_row_id = first_row_id.unwrap_or(0);
+        if first_row_id.is_some() {
+            // those of an older format version have none yet
+            for line in manifests.iter_mut().filter(|m| m.content == ManifestContent::Data && m.first_row_id.is_none())
+            {
+                line.first_row_id = Some(next_row_id);
+                next_row_id += line.counts.added_rows + line.counts.existing_rows;
+            }
+        }
+        let list = format!("{}/snap-{}-1-{}.avro", self.folder, ids.snapshot_id, ids.unique);
+        let header = ListHeader {
+            version: self.version,
+            snapshot_id: ids.snapshot_id,
+            parent_snapshot_id: self.parent_snapshot_id(),
+            sequence_number: self.sequence_number,
+            first_row_id,
+            codec: Codec::Deflate,
+        };
+        files.push((list.clone(), write_list(&header, &manifests)?));
+        let mut snapshot = self.entry(ids, &list, totals, properties);
+        if let Some(first) = first_row_id {
+            snapshot["first-row-id"] = json!(first);
+            snapshot["added-rows"] = json!(next_row_id - first);
+        }
+        Ok(Draft { files, snapshot, parent_snapshot_id: self.parent_snapshot_id(), manifests })
+    }
+
+    fn entry(&self, ids: SnapshotIds<'_>, list: &str, totals: &Totals, properties: &[(&str, String)]) -> Json {
         let mut entry = json!({ "snapshot-id": ids.snapshot_id });
-        if let Some(parent) = self.parent_id() {
+        if let Some(parent) = self.parent_snapshot_id() {
             entry["parent-snapshot-id"] = json!(parent);
         }
         if self.version >= FormatVersion::V2 {
             entry["sequence-number"] = json!(self.sequence_number);
         }
         entry["timestamp-ms"] = json!(ids.timestamp_ms);
-        entry["summary"] = summary(self.parent.map(|parent| &parent["summary"]), files);
+        entry["summary"] = totals.summary(self.parent.map(|parent| &parent["summary"]), properties);
         entry["manifest-list"] = json!(list);
         entry["schema-id"] = self.schema["schema-id"].clone();
-        if let Some(first) = self.first_row_id {
-            let rows = files.iter().filter(|f| f.content == FileContent::Data).map(|f| f.record_count).sum::<i64>();
-            entry["first-row-id"] = json!(first);
-            entry["added-rows"] = json!(rows);
-        }
         entry
     }
 }
 
-/// A snapshot's summary: what was added, and the totals where they can be known.
-fn summary(parent: Option<&Json>, files: &[DataFile]) -> Json {
-    let of = |content: FileContent| files.iter().filter(move |file| file.content == content);
-    let rows = |content| of(content).map(|file| file.record_count).sum::<i64>();
-    let data_files = of(FileContent::Data).count() as i64;
-    let delete_files = files.len() as i64 - data_files;
-    let operation = match (data_files, delete_files) {
-        (_, 0) => "append",
-        (0, _) => "delete",
-        _ => "overwrite",
-    };
-    let figures = [
-        ("added-data-files", "total-data-files", data_files),
-        ("added-records", "total-records", rows(FileContent::Data)),
-        ("added-files-size", "total-files-size", files.iter().map(|file| file.file_size_bytes).sum()),
-        ("added-delete-files", "total-delete-files", delete_files),
-        ("added-position-deletes", "total-position-deletes", rows(FileContent::PositionDeletes)),
-        ("added-equality-deletes", "total-equality-deletes", rows(FileContent::EqualityDeletes)),
-    ];
-    let mut summary = Map::new();
-    summary.insert("operation".into(), json!(operation));
-    for (added, _, figure) in figures.iter().filter(|(_, _, figure)| *figure > 0) {
-        summary.insert((*added).into(), json!(figure.to_string()));
-    }
-    for (_, total, figure) in figures {
-        let before = match parent {
-            None => Some(0),
-            Some(parent) => parent[total].as_str().and_then(|text| text.parse::<i64>().ok()),
-        };
-        if let Some(sum) = before.and_then(|before| before.checked_add(figure)) {
-            summary.insert(total.into(), json!(sum.to_string()));
+/// What a snapshot adds, counted.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    files: [i64; 3],
+    rows: [i64; 3],
+    size_bytes: i64,
+    partitions: HashSet<Vec<u8>>,
+}
+
+impl Totals {
+    /// Counts a file.
+    pub fn add(&mut self, file: &DataFile) {
+        let at = file.content as usize;
+        self.files[at] += 1;
+        self.rows[at] += file.record_count;
+        self.size_bytes += file.file_size_bytes;
+        if self.partitions.len() < CHANGED_PARTITIONS_MAX {
+            let mut key = Vec::new();
+            for value in &file.partition {
+                let bytes = value.as_ref().map(Value::to_bytes);
+                key.extend_from_slice(&bytes.as_ref().map_or(-1, |bytes| bytes.len() as i64).to_le_bytes());
+                key.extend(bytes.unwrap_or_default());
+            }
+            self.partitions.insert(key);
         }
     }
-    Json::Object(summary)
+
+    /// The summary: what was added, and the totals where they can be known.
+    fn summary(&self, parent: Option<&Json>, properties: &[(&str, String)]) -> Json {
+        let [data_files, positions, equalities] = self.files;
+        let operation = match (data_files, positions + equalities) {
+            (_, 0) => "append",
+            (0, _) => "delete",
+            _ => "overwrite",
+        };
+        let figures = [
+            ("added-data-files", "total-data-files", data_files),
+            ("added-records", "total-records", self.rows[0]),
+            ("added-files-size", "total-files-size", self.size_bytes),
+            ("added-delete-files", "total-delete-files", positions + equalities),
+            ("added-position-deletes", "total-position-deletes", self.rows[1]),
+            ("added-equality-deletes", "total-equality-deletes", self.rows[2]),
+        ];
+        let mut summary = Map::new();
+        summary.insert("operation".into(), json!(operation));
+        summary.extend(properties.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
+        for (added, _, figure) in figures.iter().filter(|(_, _, figure)| *figure > 0) {
+            summary.insert((*added).into(), json!(figure.to_string()));
+        }
+        if self.partitions.len() < CHANGED_PARTITIONS_MAX {
+            summary.insert("changed-partition-count".into(), json!(self.partitions.len().to_string()));
+        }
+        for (_, total, figure) in figures {
+            let before = match parent {
+                None => Some(0),
+                Some(parent) => parent[total].as_str().and_then(|text| text.parse::<i64>().ok()),
+            };
+            if let Some(sum) = before.and_then(|before| before.checked_add(figure)) {
+                summary.insert(total.into(), json!(sum.to_string()));
+            }
+        }
+        Json::Object(summary)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::manifest::FileContent;
 
     fn metadata(version: i64) -> Json {
         json!({

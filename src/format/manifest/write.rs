@@ -64,7 +64,7 @@ impl Written {
             min_sequence_number: if self.inherits { stated.min(sequence_number) } else { stated },
             added_snapshot_id: snapshot_id,
             counts: self.counts,
-            partitions: self.partitions.clone(),
+            partitions: Some(self.partitions.clone()),
             key_metadata: None,
             first_row_id: None,
         }
@@ -276,10 +276,10 @@ fn encode_manifest(version: FormatVersion, manifest: &ManifestFile, to: &mut Enc
     let rows = [counts.added_rows, counts.existing_rows, counts.deleted_rows];
     if version >= FormatVersion::V2 {
         files.iter().chain(&rows).for_each(|figure| to.long(*figure));
-        encode_summaries(&manifest.partitions, to);
+        encode_summaries(manifest.partitions.as_deref(), to);
     } else {
         files.iter().for_each(|figure| to.optional(Some(*figure), Encoder::long));
-        encode_summaries(&manifest.partitions, to);
+        encode_summaries(manifest.partitions.as_deref(), to);
         rows.iter().for_each(|figure| to.optional(Some(*figure), Encoder::long));
     }
     to.optional(manifest.key_metadata.as_deref(), Encoder::bytes);
@@ -288,9 +288,9 @@ fn encode_manifest(version: FormatVersion, manifest: &ManifestFile, to: &mut Enc
     }
 }
 
-fn encode_summaries(partitions: &[FieldSummary], to: &mut Encoder) {
+fn encode_summaries(partitions: Option<&[FieldSummary]>, to: &mut Encoder) {
     // an empty array, not null, for an unpartitioned spec: that is what Java writes, and null would mean unknown
-    to.optional(Some(partitions), |to, partitions| {
+    to.optional(partitions, |to, partitions| {
         to.array(partitions.iter(), |to, summary| {
             to.boolean(summary.contains_null);
             to.optional(summary.contains_nan, Encoder::boolean);
@@ -309,7 +309,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::format::manifest::{FileContent, ValueType};
+    use crate::format::manifest::{FileContent, ValueType, read_list};
 
     fn spec() -> Vec<PartitionField> {
         let field = |field_id, name: &str, value_type| PartitionField { field_id, name: name.into(), value_type };
@@ -380,12 +380,13 @@ mod tests {
     #[test]
     fn a_list_says_what_its_manifests_hold() {
         let written = manifest(FormatVersion::V2, Codec::Deflate);
-        let line = written.at("file:/t/m.avro", 12, 5);
+        let line = ManifestFile { first_row_id: Some(7), ..written.at("file:/t/m.avro", 12, 5) };
         assert_eq!((line.counts.added_files, line.counts.existing_rows), (2, 3));
         assert_eq!(line.min_sequence_number, 2);
-        assert_eq!(line.partitions[0].lower_bound, Some(3i32.to_le_bytes().to_vec()));
-        assert_eq!(line.partitions[0].upper_bound, Some(20_000i32.to_le_bytes().to_vec()));
-        assert!(line.partitions[0].contains_null && !line.partitions[1].contains_null);
+        let partitions = line.partitions.as_deref().expect("summaries");
+        assert_eq!(partitions[0].lower_bound, Some(3i32.to_le_bytes().to_vec()));
+        assert_eq!(partitions[0].upper_bound, Some(20_000i32.to_le_bytes().to_vec()));
+        assert!(partitions[0].contains_null && !partitions[1].contains_null);
         for version in [FormatVersion::V1, FormatVersion::V2, FormatVersion::V3] {
             let header = ListHeader {
                 version,
@@ -400,6 +401,13 @@ mod tests {
             assert_eq!(metadata["snapshot-id"], b"12");
             assert_eq!(metadata["parent-snapshot-id"], b"null");
             assert_eq!(records[0]["manifest_length"], Avro::Long(written.bytes.len() as i64));
+            let read = read_list(&bytes, "l").expect("read");
+            let same = ManifestFile { first_row_id: (version == FormatVersion::V3).then_some(7), ..line.clone() };
+            let expected = match version {
+                FormatVersion::V1 => ManifestFile { sequence_number: 0, min_sequence_number: 0, ..same },
+                _ => same,
+            };
+            assert_eq!(read, [expected]);
         }
     }
 

@@ -95,6 +95,7 @@ mod tests {
             passthrough: false,
             replica: None,
             maintained: crate::maintenance::Maintained::No("it is a test's"),
+            appends: None,
         };
         let response = publish(Response::json(&body), &Entry { name, served })?;
         Ok(serde_json::from_slice(&response.body).expect("JSON"))

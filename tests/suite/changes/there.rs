@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat::changes::{Ask, History, Position, TableId, To};
+use lifeboat::changes::{Ask, History, Position, To};
 use lifeboat::error::Kind;
 use lifeboat::format::manifest::FormatVersion;
 
@@ -151,8 +151,15 @@ async fn positions_move_forward_only() {
     assert_eq!(history.check_there(Position::After(1)).expect_err("there is none").kind(), Kind::Gone);
     assert_eq!(history.lag(Position::After(ids[2]), "main").map(|lag| lag.0), Some(3));
     assert_eq!(history.lag(Position::After(aside), "main"), None);
-    let table_id = TableId::of(&table.metadata);
-    assert_eq!(Position::parse(&Position::After(5).text(&table_id), &table_id).expect("its own"), Position::After(5));
+    let text = history.text(Position::After(ids[2]));
+    assert_eq!(history.position(&text).expect("its own"), Position::After(ids[2]));
+    // a standby that is behind has not lost its history
+    let newest = history.text(Position::After(ids[5]));
+    table.expire(ids[5]);
+    table.metadata["last-sequence-number"] = 3.into();
+    let behind = History::read(&table.metadata).expect("read");
+    assert_eq!(behind.position(&newest).expect_err("it is older").kind(), Kind::Unavailable);
+    assert!(behind.position(&text).is_ok());
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ async fn serve(yard: &Yard, settings: ServerSettings) -> Running {
         passthrough: false,
         replica: None,
         maintained: catalog.maintained.clone(),
+        appends: None,
     };
     let standby = ServedCatalog { maintained: Maintained::No("it is a standby"), ..main.clone() };
     let name = |name: &str| CatalogName::parse(name).expect("valid");

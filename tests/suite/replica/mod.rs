@@ -3,6 +3,7 @@
 mod bad;
 mod chaos;
 mod crash;
+mod follow;
 mod groups;
 mod journal;
 mod primary;

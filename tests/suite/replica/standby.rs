@@ -94,7 +94,13 @@ impl Standby {
             passthrough: false,
             replica: catalog.replica.clone(),
             maintained: catalog.maintained.clone(),
+            appends: catalog.appends.clone(),
         }
+    }
+
+    /// What it serves of changes.
+    pub fn feeds(&self, storage: Arc<lifeboat::storage::Storage>) -> lifeboat::changes::Feeds {
+        self.app.feeds(storage)
     }
 
     fn catalog(&self) -> &app::AppCatalog {

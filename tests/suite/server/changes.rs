@@ -41,6 +41,7 @@ impl Shop {
                 passthrough: false,
                 replica: None,
                 maintained: catalog.maintained,
+                appends: None,
             };
             (name, served)
         });
@@ -104,18 +105,6 @@ impl Shop {
 
     async fn commit(&self, consumer: &str, body: Value) -> Answer {
         self.ask("PUT", &format!("{TABLE}/consumers/{consumer}/position"), body).await
-    }
-}
-
-impl Answer {
-    fn must(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{self:?}");
-        if self.body.is_empty() { Value::Null } else { self.json() }
-    }
-
-    fn refusal(&self, status: u16, says: &str) {
-        let body = self.must(status);
-        assert!(body["error"]["message"].as_str().is_some_and(|message| message.contains(says)), "{says}: {body}");
     }
 }
 

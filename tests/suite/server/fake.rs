@@ -128,6 +128,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub fn must(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    pub fn refusal(&self, status: u16, says: &str) {
+        let body = self.must(status);
+        assert!(body["error"]["message"].as_str().is_some_and(|message| message.contains(says)), "{says}: {body}");
+    }
+
     fn parse(text: &str) -> Answer {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no whole head in {text:?}"));
         let mut lines = head.split("\r\n");
@@ -174,6 +184,7 @@ pub fn plain(stack: Arc<Fake>) -> ServedCatalog {
         passthrough: false,
         replica: None,
         maintained: Maintained::No("it is a test's"),
+        appends: None,
     }
 }
 

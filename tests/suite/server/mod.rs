@@ -1,5 +1,6 @@
 //! The server in front of a fake stack, through real sockets.
 
+mod appends;
 mod changes;
 mod errors;
 pub mod fake;

@@ -7,131 +7,22 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ::parquet::basic::Type as Physical;
-use ::parquet::column::reader::{ColumnReaderImpl, get_column_reader, get_typed_column_reader};
-use ::parquet::data_type::{
-    AsBytes, BoolType, ByteArrayType, DataType, DoubleType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type,
-    Int96Type,
-};
+use ::parquet::data_type::DataType;
 use ::parquet::file::writer::SerializedColumnWriter;
 
-use super::pages::Chunk;
-use super::{Budget, Fault, damaged};
+use crate::format::parquet::{BATCH_ROWS, Batch, Batches, Budget, Chunk, Fault, damaged, typed};
 
-/// Most rows that are moved at once.
-pub(super) const BATCH_ROWS: usize = 4096;
-/// The same for columns whose rows have any number of values.
-const BATCH_ROWS_REPEATED: usize = 256;
-
-/// Names the type of a column's values for an expression.
-macro_rules! typed {
-    (@ $is:ident, $type:ident => $body:expr) => {{
-        type $type = $is;
-        $body
-    }};
-    ($physical:expr, $type:ident => $body:expr) => {
-        match $physical {
-            Physical::BOOLEAN => typed!(@ BoolType, $type => $body),
-            Physical::INT32 => typed!(@ Int32Type, $type => $body),
-            Physical::INT64 => typed!(@ Int64Type, $type => $body),
-            Physical::INT96 => typed!(@ Int96Type, $type => $body),
-            Physical::FLOAT => typed!(@ FloatType, $type => $body),
-            Physical::DOUBLE => typed!(@ DoubleType, $type => $body),
-            Physical::BYTE_ARRAY => typed!(@ ByteArrayType, $type => $body),
-            Physical::FIXED_LEN_BYTE_ARRAY => typed!(@ FixedLenByteArrayType, $type => $body),
-        }
-    };
-}
-
-/// Rows of a column: a level for each value and null, a value for each that is not null.
-pub(super) struct Batch<T: DataType> {
-    pub(super) values: Vec<T::T>,
-    pub(super) definition: Vec<i16>,
-    pub(super) repetition: Vec<i16>,
-}
-
-impl<T: DataType> Default for Batch<T> {
-    fn default() -> Self {
-        Batch { values: Vec::new(), definition: Vec::new(), repetition: Vec::new() }
-    }
-}
-
-impl<T: DataType> Batch<T> {
-    /// What its values take when each is written out.
-    fn bytes(&self) -> u64 {
-        self.values.iter().map(|value| value.as_bytes().len() as u64).sum()
-    }
-
-    fn write(&self, chunk: &Chunk, to: &mut SerializedColumnWriter<'_>, values: &mut Budget) -> Result<(), Fault> {
-        values.take(self.bytes())?;
-        let definition = (chunk.column().max_def_level() > 0).then_some(self.definition.as_slice());
-        let repetition = (chunk.column().max_rep_level() > 0).then_some(self.repetition.as_slice());
-        to.typed::<T>().write_batch(&self.values, definition, repetition)?;
-        Ok(())
-    }
-}
-
-/// Reads a column of a row group batch by batch.
-pub(super) struct Batches<T: DataType> {
-    reader: ColumnReaderImpl<T>,
-    chunk: Arc<Chunk>,
-    /// Rows that are still to come, page by page from the last; a page is not left within a batch, so that no two are in memory.
-    pages: Vec<u32>,
-    rows_left: u64,
-}
-
-impl<T: DataType> Batches<T> {
-    pub(super) fn open(chunk: &Arc<Chunk>) -> Batches<T> {
-        let reader = get_typed_column_reader(get_column_reader(chunk.column().clone(), chunk.reader()));
-        let mut pages = if chunk.column().max_rep_level() > 0 { Vec::new() } else { chunk.page_levels() };
-        pages.reverse();
-        Batches { reader, chunk: chunk.clone(), pages, rows_left: chunk.rows() }
-    }
-
-    /// The next rows; none behind the last.
-    pub(super) fn next_batch(&mut self) -> Result<Option<Batch<T>>, Fault> {
-        let repeats = self.chunk.column().max_rep_level() > 0;
-        if self.rows_left == 0 {
-            return if repeats { self.end() } else { Ok(None) };
-        }
-        let most = if repeats { BATCH_ROWS_REPEATED } else { self.page_rows() };
-        let rows = most.min(usize::try_from(self.rows_left).unwrap_or(most));
-        let mut batch = Batch::default();
-        let (definition, repetition) = (Some(&mut batch.definition), Some(&mut batch.repetition));
-        let (read, _, _) = self.reader.read_records(rows, definition, repetition, &mut batch.values)?;
-        if read != rows {
-            return damaged(format!("its column {} ends early", self.chunk.column().path().string()));
-        }
-        let column = self.chunk.column();
-        let over = |levels: &[i16], max: i16| levels.iter().any(|level| *level > max);
-        if over(&batch.definition, column.max_def_level()) || over(&batch.repetition, column.max_rep_level()) {
-            return damaged(format!("its column {} nests deeper than its schema", column.path().string()));
-        }
-        self.rows_left -= rows as u64;
-        Ok(Some(batch))
-    }
-
-    /// How many rows of the page that is being read make a batch.
-    fn page_rows(&mut self) -> usize {
-        let Some(page) = self.pages.last_mut() else { return BATCH_ROWS };
-        let rows = (*page).min(BATCH_ROWS as u32);
-        *page -= rows;
-        if *page == 0 {
-            self.pages.pop();
-        }
-        rows as usize
-    }
-
-    /// Only where rows repeat can a page hide more of them than the row group has.
-    fn end(&mut self) -> Result<Option<Batch<T>>, Fault> {
-        let mut batch = Batch::<T>::default();
-        let (definition, repetition) = (Some(&mut batch.definition), Some(&mut batch.repetition));
-        match self.reader.read_records(1, definition, repetition, &mut batch.values)? {
-            (_, _, 0) => Ok(None),
-            _ => {
-                damaged(format!("its column {} has more rows than its row group", self.chunk.column().path().string()))
-            }
-        }
-    }
+fn write<T: DataType>(
+    batch: &Batch<T>,
+    chunk: &Chunk,
+    to: &mut SerializedColumnWriter<'_>,
+    values: &mut Budget,
+) -> Result<(), Fault> {
+    values.take(batch.bytes())?;
+    let definition = (chunk.column().max_def_level() > 0).then_some(batch.definition.as_slice());
+    let repetition = (chunk.column().max_rep_level() > 0).then_some(batch.repetition.as_slice());
+    to.typed::<T>().write_batch(&batch.values, definition, repetition)?;
+    Ok(())
 }
 
 /// Copies a column of a row group; `values` is what all values may take.
@@ -139,7 +30,7 @@ pub(super) fn copy(chunk: &Arc<Chunk>, to: &mut SerializedColumnWriter<'_>, valu
     typed!(chunk.column().physical_type(), T => {
         let mut batches = Batches::<T>::open(chunk);
         while let Some(batch) = batches.next_batch()? {
-            batch.write(chunk, to, values)?;
+            write(&batch, chunk, to, values)?;
         }
         Ok(())
     })
@@ -243,13 +134,13 @@ impl<T: DataType> Loaded for All<T> {
                 batched += next - start;
                 start = next;
                 if batched == BATCH_ROWS {
-                    batch.write(&self.chunk, to, values)?;
+                    write(&batch, &self.chunk, to, values)?;
                     (batch, batched) = (Batch::default(), 0);
                 }
             }
         }
         if batched > 0 {
-            batch.write(&self.chunk, to, values)?;
+            write(&batch, &self.chunk, to, values)?;
         }
         Ok(())
     }

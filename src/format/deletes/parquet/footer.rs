@@ -1,23 +1,19 @@
 //! What a Parquet file says of itself: its schema, where the columns of its row groups are, and which of them hold paths and positions.
 //!
-//! What must hold: the crate reads a footer only after [`shape`] has, and a [`Source`] that exists has every page inside the file and
+//! What must hold: the crate reads a footer only after its shape was checked, and a [`Source`] that exists has every page inside the file and
 //! within the limits, because the crate takes offsets and counts as they are.
 
 use std::sync::Arc;
 
 use ::parquet::basic::Type as Physical;
 use ::parquet::file::metadata::{
-    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
+    ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
 };
 use ::parquet::schema::types::ColumnDescPtr;
 use bytes::Bytes;
 
-use super::pages::{Bounds, Chunk};
-use super::{Budget, ENCRYPTED, FILE_PATH, Fault, Limits, POS, damaged, refused, shape};
-
-const MAGIC: &[u8; 4] = b"PAR1";
-/// The magic of a file whose footer is encrypted.
-const MAGIC_ENCRYPTED: &[u8; 4] = b"PARE";
+use super::{FILE_PATH, Limits, POS};
+use crate::format::parquet::{self, Bounds, Budget, Chunk, Fault, MAGIC, Tail, check_shape, damaged, place};
 
 /// A file whose footer and page headers were found to agree with it.
 pub(super) struct Source {
@@ -55,7 +51,7 @@ impl Source {
 pub(super) fn open(bytes: Bytes, limits: &Limits) -> Result<Source, Fault> {
     let footer = footer(&bytes, limits)?;
     let data_end = bytes.len() - footer.len() - 2 * MAGIC.len();
-    shape::check(&footer, limits)?;
+    check_shape(&footer, &limits.shape)?;
     // statistics are made anew, so they need not be right
     let options = ParquetMetaDataOptions::new().with_column_stats_policy(ParquetStatisticsPolicy::SkipAll);
     let metadata = ParquetMetaDataReader::decode_metadata_with_options(&footer, Some(&options))?;
@@ -73,21 +69,11 @@ pub(super) fn open(bytes: Bytes, limits: &Limits) -> Result<Source, Fault> {
 
 /// The footer between the data and the file's last eight bytes.
 fn footer(bytes: &Bytes, limits: &Limits) -> Result<Bytes, Fault> {
-    let Some((rest, magic)) = bytes.split_last_chunk::<4>() else { return damaged("it is too short") };
-    if bytes.starts_with(MAGIC_ENCRYPTED) || magic == MAGIC_ENCRYPTED {
-        return refused(ENCRYPTED);
+    match parquet::tail(bytes, bytes.len() as u64, limits.footer_bytes)? {
+        Tail::Footer(_) if !bytes.starts_with(MAGIC) => damaged("it does not begin and end in PAR1"),
+        Tail::Footer(footer) => Ok(footer),
+        Tail::Needs(_) => damaged("its footer is larger than the file"),
     }
-    if !bytes.starts_with(MAGIC) || magic != MAGIC {
-        return damaged("it does not begin and end in PAR1");
-    }
-    let Some((rest, length)) = rest.split_last_chunk::<4>() else { return damaged("it is too short") };
-    let length = u32::from_le_bytes(*length) as usize;
-    let start = rest.len().checked_sub(length).filter(|start| *start >= MAGIC.len());
-    let Some(start) = start else { return damaged("its footer is larger than the file") };
-    if length > limits.footer_bytes {
-        return refused(format!("its footer is larger than {} bytes", limits.footer_bytes));
-    }
-    Ok(bytes.slice(start..rest.len()))
 }
 
 /// A top-level column by its field id, or by name among the columns without one; it must be of the type that deletes have.
@@ -131,7 +117,8 @@ fn groups(data: &Bytes, metadata: &ParquetMetaData, limits: &Limits) -> Result<V
         }
         let mut chunks = Vec::with_capacity(columns.len());
         for chunk in group.columns() {
-            let bytes = place(data, chunk)?;
+            let place = place(data.len() as u64, chunk)?;
+            let bytes = data.slice(place.start as usize..place.end as usize);
             stored_total += bytes.len() as u64;
             if stored_total > data.len() as u64 {
                 return damaged("its columns overlap");
@@ -144,18 +131,4 @@ fn groups(data: &Bytes, metadata: &ParquetMetaData, limits: &Limits) -> Result<V
         return damaged("its row groups have other rows than it states");
     }
     Ok(groups)
-}
-
-/// The bytes of one column of a row group.
-fn place(data: &Bytes, chunk: &ColumnChunkMetaData) -> Result<Bytes, Fault> {
-    let first = chunk.data_page_offset();
-    // writers without a dictionary leave its offset out, or write 0
-    let start = chunk.dictionary_page_offset().filter(|&at| at > 0 && at < first).unwrap_or(first);
-    let end = start.checked_add(chunk.compressed_size());
-    match (usize::try_from(start), end.map(usize::try_from)) {
-        (Ok(start), Some(Ok(end))) if start >= MAGIC.len() && start <= end && end <= data.len() => {
-            Ok(data.slice(start..end))
-        }
-        _ => damaged(format!("its column {} lies outside the file", chunk.column_path().string())),
-    }
 }

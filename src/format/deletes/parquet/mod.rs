@@ -5,28 +5,19 @@
 //! is allocated or unpacked, so that a damaged or hostile one is an error. Bytes in, bytes out; a whole file is in memory at once, but
 //! only one batch of its rows, unless it must be sorted anew.
 //!
-//! [`footer`] reads what the file says of itself and [`pages`] its pages, with bounds that the `parquet` crate does not have; [`order`]
+//! [`footer`] reads what the file says of itself, with bounds that the `parquet` crate does not have (`format::parquet`); [`order`]
 //! finds the order of the rows; [`column`] moves values; [`write`] puts the new file together. Decoding and encoding are the crate's.
 
-mod codec;
 mod column;
 mod footer;
-mod header;
-mod lengths;
 mod order;
-mod pages;
-mod shape;
-mod thrift;
 mod write;
 
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use ::parquet::errors::ParquetError;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::location::LocationMap;
+use crate::format::parquet::{Fault, ShapeLimits, fenced};
 
 /// Field id of `file_path` (specification, "Reserved Field IDs").
 pub const FILE_PATH: i32 = 2_147_483_546;
@@ -63,13 +54,10 @@ fn rewrite_within(limits: &Limits, bytes: Bytes, name: &str, map: &LocationMap) 
         let order = order::find(&source, map, limits)?;
         write::write(&source, order, limits)
     };
-    // The last fence: the crate's decoders assert what a page that was damaged on purpose can break. All that is touched is dropped.
-    let outcome =
-        catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| damaged("its pages contradict themselves"));
-    outcome.map_err(|fault| match fault {
+    fenced(attempt).map_err(|fault| match fault {
         Fault::Damaged(why) => Error::internal(format!("cannot read {name} as Parquet: {why}")),
         Fault::Refused(why) => Error::new(Kind::Unprocessable, format!("cannot rewrite {name}: {why}")),
-        Fault::Map(error) => error.context(name),
+        Fault::Other(error) => error.context(name),
     })
 }
 
@@ -78,12 +66,8 @@ fn rewrite_within(limits: &Limits, bytes: Bytes, name: &str, map: &LocationMap) 
 struct Limits {
     /// Bytes of the footer: a few hundred a column of a row group.
     footer_bytes: usize,
-    /// Elements of the schema, nested ones too.
-    schema_elements: usize,
-    /// How deep the schema nests; the crate descends recursively.
-    schema_depth: usize,
-    /// Columns of all row groups together.
-    chunks: usize,
+    /// What the footer has.
+    shape: ShapeLimits,
     /// Pages of all of them.
     pages: usize,
     /// Values and nulls of all of them: runs of equal ones take a few bytes, however long they are.
@@ -102,13 +86,9 @@ struct Limits {
     sort_bytes: u64,
 }
 
-const ENCRYPTED: &str = "it is encrypted, and its paths are known only to those who have its keys";
-
 const LIMITS: Limits = Limits {
     footer_bytes: 64 << 20,
-    schema_elements: 20_000,
-    schema_depth: 100,
-    chunks: 200_000,
+    shape: ShapeLimits { schema_elements: 20_000, schema_depth: 100, chunks: 200_000 },
     pages: 1 << 20,
     values: 1 << 30,
     repeated_values: 1 << 25,
@@ -118,57 +98,6 @@ const LIMITS: Limits = Limits {
     value_bytes: 8 << 30,
     sort_bytes: 1 << 30,
 };
-
-/// What is left of a limit.
-#[derive(Debug)]
-struct Budget {
-    left: u64,
-    most: u64,
-    what: &'static str,
-}
-
-impl Budget {
-    /// `what` says that it is used up, with `{}` for the limit.
-    fn new(most: u64, what: &'static str) -> Budget {
-        Budget { left: most, most, what }
-    }
-
-    fn take(&mut self, bytes: u64) -> Result<(), Fault> {
-        self.left = self
-            .left
-            .checked_sub(bytes)
-            .ok_or_else(|| Fault::Refused(self.what.replace("{}", &self.most.to_string())))?;
-        Ok(())
-    }
-}
-
-/// Why a file was not rewritten; its name is added once, by [`rewrite`].
-#[derive(Debug)]
-enum Fault {
-    /// It is not what it should be.
-    Damaged(String),
-    /// It may be fine, but we do not do it.
-    Refused(String),
-    /// The map refuses a path.
-    Map(Error),
-}
-
-impl From<ParquetError> for Fault {
-    fn from(error: ParquetError) -> Self {
-        Fault::Damaged(match error {
-            ParquetError::General(why) | ParquetError::EOF(why) => why,
-            other => other.to_string(),
-        })
-    }
-}
-
-fn damaged<T>(why: impl fmt::Display) -> Result<T, Fault> {
-    Err(Fault::Damaged(why.to_string()))
-}
-
-fn refused<T>(why: impl fmt::Display) -> Result<T, Fault> {
-    Err(Fault::Refused(why.to_string()))
-}
 
 #[cfg(test)]
 mod tests;

@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use ::parquet::data_type::{ByteArrayType, Int64Type};
 
-use super::column::Batches;
+use super::Limits;
 use super::footer::Source;
-use super::pages::Chunk;
-use super::{Budget, Fault, Limits, damaged};
 use crate::format::location::LocationMap;
+use crate::format::parquet::{Batches, Budget, Chunk, Fault, damaged};
 
 /// What a path takes beside its text: its place in a list and in an index.
 const PATH_OVERHEAD_BYTES: u64 = 128;
@@ -163,7 +162,7 @@ impl Runs {
     ) -> Result<Order, Fault> {
         let mut paths = Vec::with_capacity(self.paths.len());
         for path in &self.paths {
-            let mapped = map.map(path).map_err(Fault::Map)?.into_owned();
+            let mapped = map.map(path).map_err(Fault::Other)?.into_owned();
             self.path_bytes.take(mapped.len() as u64)?;
             paths.push(mapped);
         }

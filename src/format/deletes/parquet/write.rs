@@ -12,10 +12,11 @@ use ::parquet::file::metadata::{KeyValue, RowGroupMetaData, SortingColumn};
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use ::parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter};
 
-use super::column::{self, BATCH_ROWS, Loaded};
+use super::column::{self, Loaded};
 use super::footer::{Group, Source};
 use super::order::{Order, Piece};
-use super::{Budget, FILE_PATH, Fault, Limits, POS, Rewritten, damaged};
+use super::{FILE_PATH, Limits, POS, Rewritten};
+use crate::format::parquet::{BATCH_ROWS, Budget, Fault, damaged};
 
 /// As other writers name themselves, so that readers can parse it.
 const CREATED_BY: &str = concat!("lifeboat version ", env!("CARGO_PKG_VERSION"));

@@ -17,16 +17,16 @@ use super::header::{Header, PageKind, is_dictionary};
 use super::{Budget, Fault, codec, damaged, lengths, refused};
 
 /// What all pages of a file share.
-pub(super) struct Bounds {
-    pub(super) pages: Budget,
-    pub(super) values: Budget,
-    pub(super) unpacked: Budget,
-    pub(super) page_bytes: u64,
-    pub(super) repeated_values: u64,
+pub(in crate::format) struct Bounds {
+    pub(in crate::format) pages: Budget,
+    pub(in crate::format) values: Budget,
+    pub(in crate::format) unpacked: Budget,
+    pub(in crate::format) page_bytes: u64,
+    pub(in crate::format) repeated_values: u64,
 }
 
 /// One column of a row group: its bytes, and where its pages are in them.
-pub(super) struct Chunk {
+pub(in crate::format) struct Chunk {
     bytes: Bytes,
     codec: Compression,
     column: ColumnDescPtr,
@@ -38,7 +38,7 @@ pub(super) struct Chunk {
 
 impl Chunk {
     /// Reads the headers of the pages in `bytes`, which are those of a row group with `rows` rows.
-    pub(super) fn open(
+    pub(in crate::format) fn open(
         bytes: Bytes,
         meta: &ColumnChunkMetaData,
         rows: u64,
@@ -93,39 +93,39 @@ impl Chunk {
         Ok(())
     }
 
-    pub(super) fn column(&self) -> &ColumnDescPtr {
+    pub(in crate::format) fn column(&self) -> &ColumnDescPtr {
         &self.column
     }
 
-    pub(super) fn rows(&self) -> u64 {
+    pub(in crate::format) fn rows(&self) -> u64 {
         self.rows
     }
 
-    pub(super) fn codec(&self) -> Compression {
+    pub(in crate::format) fn codec(&self) -> Compression {
         self.codec
     }
 
     /// How many values and nulls it has; if the column does not repeat, that is rows.
-    pub(super) fn levels(&self) -> u64 {
+    pub(in crate::format) fn levels(&self) -> u64 {
         self.levels
     }
 
     /// The same, page by page.
-    pub(super) fn page_levels(&self) -> Vec<u32> {
+    pub(in crate::format) fn page_levels(&self) -> Vec<u32> {
         self.data().map(|page| page.count).collect()
     }
 
-    pub(super) fn has_dictionary(&self) -> bool {
+    pub(in crate::format) fn has_dictionary(&self) -> bool {
         self.pages.first().is_some_and(|page| page.kind == PageKind::Dictionary)
     }
 
     /// The encodings of its values.
-    pub(super) fn encodings(&self) -> impl Iterator<Item = Encoding> {
+    pub(in crate::format) fn encodings(&self) -> impl Iterator<Item = Encoding> {
         self.data().map(|page| page.encoding)
     }
 
     /// Its pages, unpacked when they are asked for.
-    pub(super) fn reader(self: &Arc<Self>) -> Box<dyn PageReader> {
+    pub(in crate::format) fn reader(self: &Arc<Self>) -> Box<dyn PageReader> {
         Box::new(Pages { chunk: self.clone(), next: 0 })
     }
 
@@ -228,7 +228,7 @@ impl PageReader for Pages {
         match self.chunk.page(header) {
             Ok(page) => Ok(Some(page)),
             Err(Fault::Damaged(why) | Fault::Refused(why)) => Err(ParquetError::General(why)),
-            Err(Fault::Map(error)) => Err(ParquetError::General(error.to_string())),
+            Err(Fault::Other(error)) => Err(ParquetError::General(error.to_string())),
         }
     }
 

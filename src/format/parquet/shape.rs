@@ -6,7 +6,18 @@
 //! should is all that is known of it then.
 
 use super::thrift::{BINARY, BYTE, FALSE, I32, I64, LIST, STRUCT, TRUE, Thrift};
-use super::{ENCRYPTED, Fault, Limits, damaged, refused};
+use super::{ENCRYPTED, Fault, damaged, refused};
+
+/// What a footer may have at most, so that a file of a few kilobytes does not take all memory.
+#[derive(Debug, Clone)]
+pub(in crate::format) struct ShapeLimits {
+    /// Elements of the schema, nested ones too.
+    pub(in crate::format) schema_elements: usize,
+    /// How deep the schema nests; the crate descends recursively.
+    pub(in crate::format) schema_depth: usize,
+    /// Columns of all row groups together.
+    pub(in crate::format) chunks: usize,
+}
 
 /// The kinds of the fields of `FileMetaData`, from the first; the list of row groups and what is behind it cannot change the schema.
 const FILE_KINDS: [u8; 4] = [I32, LIST, I64, LIST];
@@ -14,7 +25,7 @@ const FILE_KINDS: [u8; 4] = [I32, LIST, I64, LIST];
 const ELEMENT_KINDS: [u8; 10] = [I32, I32, I32, BINARY, I32, I32, I32, I32, I32, STRUCT];
 
 /// Refuses a footer that the crate must not see.
-pub(super) fn check(footer: &[u8], limits: &Limits) -> Result<(), Fault> {
+pub(in crate::format) fn check(footer: &[u8], limits: &ShapeLimits) -> Result<(), Fault> {
     let (mut last, mut chunks) = (0, 0);
     Thrift::new(footer).fields(|thrift, id, kind| {
         if id <= last || (last < 2 && id > 2) {
@@ -41,7 +52,7 @@ fn expect(kinds: &[u8], id: i16, kind: u8) -> Result<(), Fault> {
 }
 
 /// The schema's elements are a tree in depth-first order, each with the number of its children.
-fn schema(thrift: &mut Thrift<'_>, limits: &Limits) -> Result<(), Fault> {
+fn schema(thrift: &mut Thrift<'_>, limits: &ShapeLimits) -> Result<(), Fault> {
     // how many children each group that is open still has
     let mut open: Vec<usize> = Vec::new();
     let (mut elements, mut ended) = (0, false);
@@ -116,14 +127,14 @@ fn logical_type_members(thrift: &mut Thrift<'_>, of: i16) -> Result<(), Fault> {
     })
 }
 
-fn row_group(thrift: &mut Thrift<'_>, chunks: &mut usize, limits: &Limits) -> Result<(), Fault> {
+fn row_group(thrift: &mut Thrift<'_>, chunks: &mut usize, limits: &ShapeLimits) -> Result<(), Fault> {
     thrift.fields(|thrift, id, _| match id {
         1 => thrift.structs(|chunk| column_chunk(chunk, chunks, limits)).map(|()| true),
         _ => Ok(false),
     })
 }
 
-fn column_chunk(thrift: &mut Thrift<'_>, chunks: &mut usize, limits: &Limits) -> Result<(), Fault> {
+fn column_chunk(thrift: &mut Thrift<'_>, chunks: &mut usize, limits: &ShapeLimits) -> Result<(), Fault> {
     *chunks += 1;
     if *chunks > limits.chunks {
         return refused(format!("it has more than {} columns in its row groups", limits.chunks));
