@@ -1,9 +1,10 @@
-//! What maintains the catalogs' tables, and what is left alone there.
+//! What maintains the catalogs' tables, and what of them is done by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{AppCatalog, Databases, storage_of_tables};
+use super::stores::storage_of_tables;
+use super::{AppCatalog, Databases};
 use crate::changes::Positions;
 use crate::config::{self, Config, Source};
 use crate::error::Result;
@@ -26,6 +27,7 @@ pub(super) fn maintain(
     let storage = Arc::new(storage_of_tables(config).counted_by(metrics.clone()));
     let all: Arc<[Purges]> = databases.open.values().cloned().map(Purges::new).collect();
     let spared: Vec<Location> = config.catalogs.values().flat_map(not_tables).map(Location::new).collect();
+    // what has landed and is not committed yet is no orphan; what was appended and has expired goes like any other file
     let appends = config.catalogs.values().filter_map(|catalog| catalog.append.as_ref());
     let landings: Vec<Location> =
         appends.flat_map(|append| append.tables.values()).map(|landing| Location::new(&landing.from)).collect();

@@ -46,7 +46,7 @@ impl Spelling {
 
     pub fn key(&self, path: &str) -> Key {
         let mapped = self.map.as_ref().and_then(|map| map.map(path).ok());
-        let place = Location::new(mapped.as_deref().unwrap_or(path)).in_one_spelling();
+        let place = Location::new(mapped.as_deref().unwrap_or(path)).place_text();
         let mut key = Key::default();
         key.copy_from_slice(&Sha256::digest(place.as_bytes())[..KEY_BYTES]);
         key

@@ -90,6 +90,12 @@ enum Command {
     /// Keep a table that was dropped at the primary, or give it back its name
     #[command(after_help = replica::help("undrop"))]
     Undrop(replica::ReplicaOptions),
+    /// Append data files that landed without metadata, each once
+    #[command(after_help = append::help())]
+    Append(append::AppendOptions),
+    /// Print which files came and went in a table, snapshot by snapshot
+    #[command(after_help = changes::help())]
+    Changes(changes::ChangesOptions),
     /// Expire a table's snapshots that have had their time, and delete what only they reach
     #[command(after_help = maintain::help("expire-snapshots"))]
     ExpireSnapshots(maintain::ExpireSnapshots),
@@ -102,12 +108,6 @@ enum Command {
     /// Drop a table, with its files or without
     #[command(after_help = maintain::help("drop"))]
     Drop(maintain::DropTable),
-    /// Append data files that landed without metadata, each once
-    #[command(after_help = append::help())]
-    Append(append::AppendOptions),
-    /// Print which files came and went in a table, snapshot by snapshot
-    #[command(after_help = changes::help())]
-    Changes(changes::ChangesOptions),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -236,12 +236,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Sync(options) => block_on(replica::run(options, replica::What::Sync)),
         Command::Status(options) => block_on(replica::run(options, replica::What::Status)),
         Command::Undrop(options) => block_on(replica::run(options, replica::What::Undrop)),
+        Command::Append(options) => block_on(append::append(options)),
+        Command::Changes(options) => block_on(changes::run(options)),
         Command::ExpireSnapshots(options) => block_on(maintain::expire_snapshots(options)),
         Command::RemoveOrphans(options) => block_on(maintain::remove_orphans(options)),
         Command::Compact(options) => block_on(maintain::compact(options)),
         Command::Drop(options) => block_on(maintain::drop_table(options)),
-        Command::Append(options) => block_on(append::append(options)),
-        Command::Changes(options) => block_on(changes::run(options)),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
             let catalogs = config.catalogs.len();

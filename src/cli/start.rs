@@ -43,8 +43,8 @@ pub(super) async fn serve_app(mut app: App, config: &Config, ready: impl FnOnce(
             kind: catalog.kind,
             passthrough: catalog.passthrough,
             replica: catalog.replica,
-            maintained: catalog.maintained,
             appends: catalog.appends,
+            maintained: catalog.maintained,
         };
         (name, served)
     });

@@ -28,7 +28,7 @@ pub(super) type PlaceHash = [u8; 16];
 /// Any spelling of a place gives the same.
 pub(super) fn hash(location: &str) -> PlaceHash {
     let mut short = PlaceHash::default();
-    short.copy_from_slice(&Sha256::digest(Location::new(location).in_one_spelling().as_bytes())[..16]);
+    short.copy_from_slice(&Sha256::digest(Location::new(location).place_text().as_bytes())[..16]);
     short
 }
 

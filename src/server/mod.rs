@@ -71,10 +71,10 @@ pub struct ServedCatalog {
     pub passthrough: bool,
     /// What publishes replicated tables in it, where it is a standby.
     pub replica: Option<Replica>,
-    /// What maintains its tables, or why nothing may.
-    pub maintained: Maintained,
     /// What appends to its tables, if it may.
     pub appends: Option<Appends>,
+    /// What maintains its tables, or why nothing may.
+    pub maintained: Maintained,
 }
 
 /// Everything to be served.
@@ -156,10 +156,10 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
     let certificates = settings.tls.clone().map(tls::Certificates::load).transpose()?;
     let reloader = Arc::new(reload::Reloader::new(tokens, certificates, metrics.clone()));
     let syncs = SyncJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.replica.clone())).collect());
-    let maintained = catalogs.iter().map(|(name, served)| (name.clone(), served.maintained.clone()));
-    let maintenance = MaintenanceJobs::new(maintained.collect());
     let appends =
         AppendJobs::new(catalogs.iter().map(|(name, served)| (name.clone(), served.appends.clone())).collect());
+    let maintained = catalogs.iter().map(|(name, served)| (name.clone(), served.maintained.clone()));
+    let maintenance = MaintenanceJobs::new(maintained.collect());
     let entries: HashMap<String, Arc<Entry>> =
         catalogs.into_iter().map(|(name, served)| (name.to_string(), Arc::new(Entry { name, served }))).collect();
     let server = Arc::new(Server {
@@ -174,8 +174,8 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         writes: listen::Writes::new(),
         relocations,
         syncs,
-        maintenance,
         appends,
+        maintenance,
         feeds,
         readiness: health::Readiness::default(),
         started: Instant::now(),
@@ -187,8 +187,8 @@ fn build(served: Served, settings: ServerSettings, loopback: bool) -> Result<Arc
         .merge(relocations::routes())
         .merge(replicas::routes())
         .merge(syncs::routes())
-        .merge(maintenance::routes())
         .merge(appends::routes())
+        .merge(maintenance::routes())
         .merge(changes::routes())
         .merge(consumers::routes())
         .fallback(health::nothing_here);

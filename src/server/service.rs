@@ -61,8 +61,8 @@ pub(super) struct Server {
     pub(super) writes: Writes,
     pub(super) relocations: RelocationJobs,
     pub(super) syncs: SyncJobs,
-    pub(super) maintenance: MaintenanceJobs,
     pub(super) appends: AppendJobs,
+    pub(super) maintenance: MaintenanceJobs,
     pub(super) feeds: Feeds,
     pub(super) budget: Budget,
     pub(super) places: Arc<Semaphore>,
@@ -90,8 +90,8 @@ impl Server {
         self.stops.store(true, Ordering::Relaxed);
         self.relocations.jobs.stop();
         self.syncs.jobs.stop();
-        self.maintenance.jobs.stop();
         self.appends.jobs.stop();
+        self.maintenance.jobs.stop();
     }
 }
 

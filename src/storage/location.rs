@@ -93,14 +93,14 @@ impl Location {
         }
     }
 
-    /// A spelling that all spellings of the place share, so that two can be compared; where the place leads nowhere for us, its own.
-    pub fn in_one_spelling(&self) -> String {
+    /// The same text for every spelling of a place (`s3a` or `s3`, `file:/` or `file:///`): for telling places apart, never for going there.
+    pub fn place_text(&self) -> String {
         match self.place() {
             Ok(Place::Local(path)) => {
                 let is_plain = !self.0.contains("//") && !self.0.contains("/./");
                 // what has slashes beside each other may still be plain behind its scheme, and loses nothing here
                 let path = if is_plain { path } else { path.components().collect() };
-                path.to_str().map_or_else(|| self.0.clone(), str::to_owned)
+                format!("file:{}", path.display())
             }
             Ok(Place::Object { bucket, key }) => format!("s3://{bucket}/{key}"),
             // a key that we would not go to is a key that others may have
@@ -241,16 +241,16 @@ mod tests {
         assert!(!at("/w/t2").leads_into(&at("/w/t")));
         assert!(!at("/w/t/../x").leads_into(&at("/w/x")));
         for text in ["file:///w/t/f", "file:/w//t/./f", "/w/t/f"] {
-            assert_eq!(at(text).in_one_spelling(), "/w/t/f", "{text}");
+            assert_eq!(at(text).place_text(), "file:/w/t/f", "{text}");
         }
-        assert_eq!(at("s3n://b/t/f").in_one_spelling(), "s3://b/t/f");
-        assert_eq!(at("hdfs://nn/t").in_one_spelling(), "hdfs://nn/t");
+        assert_eq!(at("s3n://b/t/f").place_text(), "s3://b/t/f");
+        assert_eq!(at("hdfs://nn/t").place_text(), "hdfs://nn/t");
         assert!(at("s3://b/").is_root() && at("file:///").is_root() && !at("s3://b/t").is_root());
     }
 
     #[test]
     fn every_spelling_of_a_place_has_one_text() {
-        let text = |text: &str| Location::new(text).in_one_spelling();
+        let text = |text: &str| Location::new(text).place_text();
         assert_eq!(text("file:///w/./t//f"), text("/w/t/f"));
         assert_eq!(text("s3a://b/t/f"), text("s3n://b/t/f"));
         assert_eq!(text("s3a://b/t//f"), text("s3://b/t//f"));

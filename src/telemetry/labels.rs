@@ -1,6 +1,8 @@
-//! What the series of a metric are told apart by. Only texts of bounded variety: names from the configuration, and words from fixed lists.
+//! The labels of metrics.
 
 use prometheus_client::encoding::EncodeLabelSet;
+
+use crate::model::{CatalogName, Ident};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(super) struct RequestLabels {
@@ -74,4 +76,10 @@ pub(super) struct ConsumerLabels {
     pub(super) catalog: String,
     pub(super) table: String,
     pub(super) consumer: String,
+}
+
+impl ConsumerLabels {
+    pub(super) fn of((catalog, table, consumer): (&CatalogName, &Ident, &str)) -> Self {
+        ConsumerLabels { catalog: catalog.to_string(), table: table.to_string(), consumer: consumer.to_owned() }
+    }
 }

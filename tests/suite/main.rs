@@ -1,5 +1,6 @@
 //! The behaviour of the whole server, through HTTP and the command line.
 
+mod append;
 mod changes;
 mod copy_plan;
 mod demo;

@@ -43,8 +43,8 @@ pub(super) struct Leaf {
     pub at: usize,
     /// How a value is stored.
     pub stored: Stored,
-    /// What it is in Iceberg; of a column of nulls nothing.
-    pub value_type: Option<ValueType>,
+    /// What it is in Iceberg.
+    pub value_type: ValueType,
 }
 
 /// How a single value is stored.
@@ -66,7 +66,6 @@ pub(super) enum Stored {
     Decimal64,
     /// Twelve bytes of which statistics say nothing.
     Int96,
-    Null,
 }
 
 impl Column {
@@ -110,13 +109,13 @@ impl Stored {
             Stored::DecimalBytes => Value::Decimal(unscaled(bytes)?),
             Stored::Decimal32 => Value::Decimal(i128::from(i32::from_le_bytes(four()?))),
             Stored::Decimal64 => Value::Decimal(i128::from(i64::from_le_bytes(eight()?))),
-            Stored::Int96 | Stored::Null => return None,
+            Stored::Int96 => return None,
         })
     }
 
     /// Whether the order that old writers took, with a sign for every byte, is that of the values.
     pub fn has_old_order(self) -> bool {
-        !matches!(self, Stored::Bytes | Stored::DecimalBytes | Stored::Unsigned32 | Stored::Int96 | Stored::Null)
+        !matches!(self, Stored::Bytes | Stored::DecimalBytes | Stored::Unsigned32 | Stored::Int96)
     }
 }
 
@@ -210,11 +209,12 @@ fn leaf(node: &Node, at: usize) -> Kind {
         Physical::BYTE_ARRAY => bytes(node, logical),
         Physical::FIXED_LEN_BYTE_ARRAY => fixed(node, logical),
     };
-    if matches!(logical, Some(LogicalType::Unknown)) {
-        return Kind::Leaf(Leaf { at, stored: Stored::Null, value_type: None });
-    }
     match found {
-        Ok((stored, value_type)) => Kind::Leaf(Leaf { at, stored, value_type: Some(value_type) }),
+        // Spark, Trino and PyIceberg refuse to read it as a column of any type
+        _ if matches!(logical, Some(LogicalType::Unknown)) => {
+            Kind::Other("a column of nulls without a type: write it with one")
+        }
+        Ok((stored, value_type)) => Kind::Leaf(Leaf { at, stored, value_type }),
         Err(what) => Kind::Other(what),
     }
 }
@@ -233,7 +233,7 @@ fn int32(node: &Node, logical: Option<&LogicalType>) -> Found {
             (Stored::Unsigned32, ValueType::Long)
         }
         (None, ConvertedType::UINT_32) => (Stored::Unsigned32, ValueType::Long),
-        (None | Some(LogicalType::Integer(_) | LogicalType::Unknown), _) => (Stored::Int32, ValueType::Int),
+        (None | Some(LogicalType::Integer(_)), _) => (Stored::Int32, ValueType::Int),
         _ => return Err(UNKNOWN),
     })
 }
@@ -256,7 +256,7 @@ fn int64(node: &Node, logical: Option<&LogicalType>) -> Found {
         (Some(LogicalType::Decimal(_)), _) | (None, ConvertedType::DECIMAL) => (Stored::Decimal64, decimal(node)?),
         (Some(LogicalType::Integer(int)), _) if !int.is_signed => return Err("an unsigned integer of 64 bits"),
         (None, ConvertedType::UINT_64) => return Err("an unsigned integer of 64 bits"),
-        (None | Some(LogicalType::Integer(_) | LogicalType::Unknown), _) => (Stored::Int64, ValueType::Long),
+        (None | Some(LogicalType::Integer(_)), _) => (Stored::Int64, ValueType::Long),
         _ => return Err(UNKNOWN),
     })
 }
@@ -266,7 +266,7 @@ fn bytes(node: &Node, logical: Option<&LogicalType>) -> Found {
         (Some(LogicalType::String | LogicalType::Enum | LogicalType::Json), _)
         | (None, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => (Stored::Bytes, ValueType::String),
         (Some(LogicalType::Decimal(_)), _) | (None, ConvertedType::DECIMAL) => (Stored::DecimalBytes, decimal(node)?),
-        (None | Some(LogicalType::Bson | LogicalType::Unknown), _) => (Stored::Bytes, ValueType::Binary),
+        (None | Some(LogicalType::Bson), _) => (Stored::Bytes, ValueType::Binary),
         _ => return Err(UNKNOWN),
     })
 }
@@ -278,7 +278,7 @@ fn fixed(node: &Node, logical: Option<&LogicalType>) -> Found {
         (Some(LogicalType::Uuid), _) if length == 16 => (Stored::Bytes, ValueType::Uuid),
         (Some(LogicalType::Decimal(_)), _) | (None, ConvertedType::DECIMAL) => (Stored::DecimalBytes, decimal(node)?),
         (None, ConvertedType::INTERVAL) => return Err("an interval"),
-        (None | Some(LogicalType::Unknown), _) => (Stored::Bytes, ValueType::Fixed(length)),
+        (None, _) => (Stored::Bytes, ValueType::Fixed(length)),
         (Some(LogicalType::Float16), _) => return Err("a float of 16 bits"),
         _ => return Err(UNKNOWN),
     })
@@ -310,17 +310,19 @@ mod tests {
         let message = "message m { required int32 a (DATE); optional int64 b (TIMESTAMP(MILLIS, true)); optional int96 c;
             optional binary d (UTF8); optional binary e; optional fixed_len_byte_array(16) f (UUID);
             optional fixed_len_byte_array(9) g (DECIMAL(20, 3)); optional int32 h (INTEGER(32, false));
-            optional int64 i (INTEGER(64, false)); optional int32 j (INTEGER(8, true)); optional int64 k (TIMESTAMP(NANOS, false)); }";
+            optional int64 i (INTEGER(64, false)); optional int32 j (INTEGER(8, true)); optional int64 k (TIMESTAMP(NANOS, false));
+            optional int32 l (UNKNOWN); }";
         let types: Vec<String> = columns(message)
             .iter()
             .map(|column| match &column.kind {
-                Kind::Leaf(leaf) => leaf.value_type.map(|value_type| value_type.to_string()).unwrap_or_default(),
+                Kind::Leaf(leaf) => leaf.value_type.to_string(),
                 other => format!("{other:?}"),
             })
             .collect();
         let expected = ["date", "timestamptz", "timestamptz", "string", "binary", "uuid", "decimal(20, 3)", "long"];
         assert_eq!(types[..8], expected);
-        assert_eq!(types[8..], ["Other(\"an unsigned integer of 64 bits\")", "int", "timestamp_ns"]);
+        assert_eq!(types[8..11], ["Other(\"an unsigned integer of 64 bits\")", "int", "timestamp_ns"]);
+        assert_eq!(types[11], "Other(\"a column of nulls without a type: write it with one\")");
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Matching<'_> {
             Some(id) if !self.by_id || self.table.names.iter().any(|(known, _)| *known == id) => Ok(()),
             Some(id) => Err(reason("schema", format!("field id {id} ({name}) is none of the table's"))),
             None => {
-                let Some(field) = self.field(column, name)? else { return Ok(()) };
+                let field = self.field(column, name)?;
                 found.differences.push(Difference::New { parent: place.parent, field });
                 Ok(())
             }
@@ -188,7 +188,6 @@ impl Matching<'_> {
         let below = |is_repeated| Place { prefix: name.clone(), parent: Some(field.id), is_repeated };
         match (&column.kind, &field.field_type) {
             (Kind::Leaf(leaf), Type::Value(to)) => self.leaf(*leaf, column, (field, *to), place, found),
-            (Kind::Leaf(Leaf { value_type: None, .. }), _) => Ok(()),
             (Kind::Struct(columns), Type::Struct(fields)) => {
                 let (columns, fields): (Vec<_>, Vec<_>) = (columns.iter().collect(), fields.iter().collect());
                 self.columns(&columns, &fields, mapping, &below(place.is_repeated), found)
@@ -215,16 +214,15 @@ impl Matching<'_> {
         found: &mut Matched,
     ) -> Result<(), Reason> {
         let name = place.name(&field.name);
-        if let Some(from) = leaf.value_type {
-            match fit(leaf.stored, from, to) {
-                Fit::Fits => {}
-                Fit::Wider(wider) => {
-                    let difference = Difference::Wider { id: field.id, name: name.clone(), from: to, to: wider };
-                    found.differences.push(difference);
-                }
-                Fit::Not => {
-                    return Err(reason("type", format!("column {name} is {from} in the file and {to} in the table")));
-                }
+        let from = leaf.value_type;
+        match fit(leaf.stored, from, to) {
+            Fit::Fits => {}
+            Fit::Wider(wider) => {
+                let difference = Difference::Wider { id: field.id, name: name.clone(), from: to, to: wider };
+                found.differences.push(difference);
+            }
+            Fit::Not => {
+                return Err(reason("type", format!("column {name} is {from} in the file and {to} in the table")));
             }
         }
         found.leaves.push(MatchedLeaf {
@@ -238,45 +236,34 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// A column as the table would have it; `None` for one of nulls only, of which nobody knows the type.
-    fn field(&self, column: &Column, name: &str) -> Result<Option<Field>, Reason> {
-        let part = |column: &Column| -> Result<Option<Field>, Reason> {
-            Ok(self
-                .field(column, &format!("{name}.{}", column.name))?
-                .map(|field| Field { required: column.required, ..field }))
+    /// A column as the table would have it.
+    fn field(&self, column: &Column, name: &str) -> Result<Field, Reason> {
+        let part = |column: &Column| -> Result<Field, Reason> {
+            let field = self.field(column, &format!("{name}.{}", column.name))?;
+            Ok(Field { required: column.required, ..field })
         };
         let field_type = match &column.kind {
-            Kind::Leaf(Leaf { value_type: None, .. }) => return Ok(None),
-            Kind::Leaf(Leaf { value_type: Some(ValueType::TimestampNs { .. }), .. }) if !self.table.has_nanoseconds => {
+            Kind::Leaf(Leaf { value_type: ValueType::TimestampNs { .. }, .. }) if !self.table.has_nanoseconds => {
                 let message = format!("column {name} has nanoseconds, which tables have from format version 3 on");
                 return Err(reason("type", message));
             }
-            Kind::Leaf(Leaf { value_type: Some(value_type), .. }) => Type::Value(*value_type),
+            Kind::Leaf(leaf) => Type::Value(leaf.value_type),
             Kind::Struct(columns) => {
-                let parts: Vec<Option<Field>> =
-                    columns.iter().map(|column| self.field(column, name)).collect::<Result<_, _>>()?;
-                Type::Struct(parts.into_iter().flatten().collect())
+                let parts = columns.iter().map(|column| self.field(column, &format!("{name}.{}", column.name)));
+                Type::Struct(parts.collect::<Result<_, _>>()?)
             }
-            Kind::List(element) => match part(element)? {
-                Some(element) => Type::List(Box::new(element)),
-                None => return Ok(None),
-            },
-            Kind::Map(pair) => match (part(&pair.0)?, part(&pair.1)?) {
-                (Some(key), Some(value)) => Type::Map(Box::new((Field { required: true, ..key }, value))),
-                _ => return Ok(None),
-            },
+            Kind::List(element) => Type::List(Box::new(part(element)?)),
+            Kind::Map(pair) => Type::Map(Box::new((Field { required: true, ..part(&pair.0)? }, part(&pair.1)?))),
             Kind::Other(what) => return Err(reason("type", format!("column {name} is {what}"))),
         };
-        Ok(Some(Field::optional(0, &column.name, field_type)))
+        Ok(Field::optional(0, &column.name, field_type))
     }
 }
 
 /// The columns that a table made for a file would have.
 pub(super) fn fields(columns: &[Column], table: &TableShape) -> Result<Vec<Field>, Reason> {
     let matching = Matching { table, by_id: false };
-    let all: Vec<Option<Field>> =
-        columns.iter().map(|column| matching.field(column, &column.name)).collect::<Result<_, _>>()?;
-    Ok(all.into_iter().flatten().collect())
+    columns.iter().map(|column| matching.field(column, &column.name)).collect()
 }
 
 impl Kind {

@@ -98,7 +98,7 @@ fn bounds(chunk: &ColumnChunkMetaData, matched: &MatchedLeaf, order: ColumnOrder
         return None;
     }
     let value = |bytes: &[u8], is_upper: bool| {
-        converted(stored.value(bytes)?, matched.leaf.value_type?, matched.value_type, is_upper)
+        converted(stored.value(bytes)?, matched.leaf.value_type, matched.value_type, is_upper)
     };
     let (least, greatest) = (value(min, false)?, value(max, true)?);
     // the least of two NaNs is nothing that a reader could use

@@ -10,7 +10,7 @@ use super::columns::{Leaf, Stored};
 use super::partition::OneValue;
 use super::statistics::converted;
 use super::table::SpecField;
-use crate::format::manifest::{Value, ValueType};
+use crate::format::manifest::Value;
 use crate::format::parquet::{Batches, Bounds, Budget, Chunk, Fault, damaged, typed};
 
 /// Values of one column of a file.
@@ -89,8 +89,7 @@ fn made(bytes: &[u8], leaf: Leaf, field: &SpecField) -> Result<Option<Value>, Fa
         Stored::Int96 => int96(bytes),
         stored => stored.value(bytes),
     };
-    let from = leaf.value_type.unwrap_or(ValueType::Binary);
-    let value = value.and_then(|value| converted(value, from, field.source_type, true));
+    let value = value.and_then(|value| converted(value, leaf.value_type, field.source_type, true));
     let made = value.and_then(|value| match value.is_nan() {
         // every NaN is another one to a comparison: a file of them has no partition of its own
         true => None,

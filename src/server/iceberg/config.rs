@@ -94,8 +94,8 @@ mod tests {
             kind: "rest",
             passthrough: false,
             replica: None,
-            maintained: crate::maintenance::Maintained::No("it is a test's"),
             appends: None,
+            maintained: crate::maintenance::Maintained::No("it is a test's"),
         };
         let response = publish(Response::json(&body), &Entry { name, served })?;
         Ok(serde_json::from_slice(&response.body).expect("JSON"))

@@ -23,8 +23,8 @@ async fn serve(yard: &Yard, settings: ServerSettings) -> Running {
         kind: catalog.kind,
         passthrough: false,
         replica: None,
-        maintained: catalog.maintained.clone(),
         appends: None,
+        maintained: catalog.maintained.clone(),
     };
     let standby = ServedCatalog { maintained: Maintained::No("it is a standby"), ..main.clone() };
     let name = |name: &str| CatalogName::parse(name).expect("valid");

@@ -9,3 +9,5 @@ mod journal;
 mod primary;
 mod standby;
 mod syncs;
+
+pub use standby::{ask, ident};

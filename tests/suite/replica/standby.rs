@@ -93,8 +93,8 @@ impl Standby {
             kind: catalog.kind,
             passthrough: false,
             replica: catalog.replica.clone(),
-            maintained: catalog.maintained.clone(),
             appends: catalog.appends.clone(),
+            maintained: catalog.maintained.clone(),
         }
     }
 

@@ -41,13 +41,13 @@ impl Shop {
         let feeds = app.feeds(Arc::new(app::storage_of_tables(&config)));
         let catalogs = app.catalogs.into_iter().map(|(name, catalog)| {
             let served = ServedCatalog {
-                maintained: catalog.maintained,
                 stack: catalog.stack,
                 separator: None,
                 kind: "embedded",
                 passthrough: false,
                 replica: None,
                 appends: catalog.appends,
+                maintained: catalog.maintained,
             };
             (name, served)
         });

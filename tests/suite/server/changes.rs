@@ -40,8 +40,8 @@ impl Shop {
                 kind: "embedded",
                 passthrough: false,
                 replica: None,
-                maintained: catalog.maintained,
                 appends: None,
+                maintained: catalog.maintained,
             };
             (name, served)
         });

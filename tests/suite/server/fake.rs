@@ -183,8 +183,8 @@ pub fn plain(stack: Arc<Fake>) -> ServedCatalog {
         kind: "embedded",
         passthrough: false,
         replica: None,
-        maintained: Maintained::No("it is a test's"),
         appends: None,
+        maintained: Maintained::No("it is a test's"),
     }
 }
 

@@ -4,9 +4,9 @@
 //! operations from the table and outcomes from fixed lists; tables and their readers where readers have committed positions, which are bounded). [`Metrics`] is a cheap handle; every module takes a clone.
 
 mod labels;
+mod logs;
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -18,64 +18,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use tracing_subscriber::EnvFilter;
 
-use crate::error::{Error, Result};
 use crate::model::{CatalogName, Ident, Operation};
 use labels::{
     CacheLabels, CatalogLabels, ConsumerLabels, OperationLabels, OutcomeLabels, PolicyLabels, RequestLabels,
     StateLabels, TableLabels, UpstreamLabels, WorkLabels, WorkOutcomeLabels,
 };
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Plain,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone)]
-pub struct LogSettings {
-    /// The look of a line.
-    pub format: LogFormat,
-    /// A level (`info`) or a filter (`info,lifeboat::server=debug`).
-    pub filter: String,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        LogSettings { format: LogFormat::Plain, filter: "info".to_owned() }
-    }
-}
-
-/// Sends logs to stderr from here on, panics included. Once a process; an unreadable filter is a bad request.
-pub fn init_logs(settings: &LogSettings) -> Result<()> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| {
-        Error::bad_request(format!("log filter {:?} is not readable: {error}; try \"info\"", settings.filter))
-    })?;
-    let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let done = match settings.format {
-        LogFormat::Plain => builder.with_ansi(colours).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    done.map_err(|error| Error::internal(format!("logs are set up already: {error}")))?;
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(panic.place = %place, "a thread panicked: {}", panic_text(panic.payload()));
-    }));
-    Ok(())
-}
-
-/// What a panic said.
-pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
+pub use logs::{LogFormat, LogSettings, init_logs, panic_text};
 
 /// The result of a look into the cache of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,12 +69,6 @@ impl CommitOutcome {
             CommitOutcome::Refused => "refused",
             CommitOutcome::Unknown => "unknown",
         }
-    }
-}
-
-impl ConsumerLabels {
-    fn of((catalog, table, consumer): (&CatalogName, &Ident, &str)) -> Self {
-        ConsumerLabels { catalog: catalog.to_string(), table: table.to_string(), consumer: consumer.to_owned() }
     }
 }
 
