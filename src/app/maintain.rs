@@ -27,6 +27,10 @@ pub(super) fn maintain(
     let storage = Arc::new(storage_of_tables(config).counted_by(metrics.clone()));
     let all: Arc<[Purges]> = databases.open.values().cloned().map(Purges::new).collect();
     let spared: Vec<Location> = config.catalogs.values().flat_map(not_tables).map(Location::new).collect();
+    // what has landed and is not committed yet is no orphan; what was appended and has expired goes like any other file
+    let appends = config.catalogs.values().filter_map(|catalog| catalog.append.as_ref());
+    let landings: Vec<Location> =
+        appends.flat_map(|append| append.tables.values()).map(|landing| Location::new(&landing.from)).collect();
     let mut caretakers = Vec::new();
     for (name, built) in catalogs {
         let Some(catalog) = config.catalogs.get(name) else { continue };
@@ -47,6 +51,7 @@ pub(super) fn maintain(
             state: built.state.clone(),
             client_locations,
             spared: spared.clone(),
+            landings: landings.clone(),
             // backups come in by this door, too
             holds: built.state.iter().map(|state| Arc::new(Positions::new(state.clone())) as Arc<dyn Holds>).collect(),
             metrics: metrics.clone(),
@@ -68,10 +73,6 @@ fn not_tables(catalog: &config::Catalog) -> Vec<&String> {
     let mut places: Vec<&String> = catalog.journal.iter().collect();
     if let Some(locations) = &catalog.client_locations {
         places.extend([&locations.overlay].into_iter().chain(&locations.upstream_overlay));
-    }
-    if let Some(append) = &catalog.append {
-        // what has landed and is not committed yet
-        places.extend(append.tables.values().map(|landing| &landing.from));
     }
     if let Some(replica) = &catalog.replica {
         places.extend(replica.map.iter().map(|(_, to)| to).chain([&replica.overlay]).chain(&replica.journal));

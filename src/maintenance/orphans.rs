@@ -116,7 +116,8 @@ impl Site {
         let is_left_alone = |root: &Location, file: &Location| {
             // of a catalog that does not say where its metadata is, any of these may be it
             let may_be_current = table.metadata_location.is_none() && file.as_str().ends_with(METADATA_ENDING);
-            may_be_current || is_hidden(root, file) || !own.holds(file)
+            let may_be_appended = self.landings.iter().any(|landing| file.leads_into(landing));
+            may_be_current || may_be_appended || is_hidden(root, file) || !own.holds(file)
         };
         let mut candidates = self.list_candidates(&roots, (&is_left_alone, before_ms), &mut report, progress).await?;
         let mut known = HashSet::new();

@@ -73,6 +73,8 @@ pub struct Site {
     pub client_locations: Option<Arc<(LocationMap, LocationMap)>>,
     /// Places that are never touched: overlays.
     pub spared: Vec<Location>,
+    /// Places in which files land that are still to be appended: what is there is no orphan.
+    pub landings: Vec<Location>,
     /// Who needs snapshots.
     pub holds: Vec<Arc<dyn Holds>>,
     /// Where work is counted.

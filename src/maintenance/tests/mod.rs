@@ -36,6 +36,7 @@ pub fn site_of(bed: &Bed, catalog: Arc<dyn Catalog>) -> Site {
         state: Some(bed.database.clone()),
         client_locations: None,
         spared: Vec::new(),
+        landings: Vec::new(),
         holds: Vec::new(),
         metrics: Metrics::new(),
     }

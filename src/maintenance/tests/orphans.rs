@@ -96,10 +96,14 @@ async fn the_places_of_other_tables_and_overlays_are_left_alone() {
         put(&bed, &format!("{location}/inner/data/1.parquet")).await,
         put(&bed, &format!("{location}/theirs/1.parquet")).await,
         put(&bed, &format!("{location}/overlay/x/metadata/1.avro")).await,
+        put(&bed, &format!("{location}/landing/1.parquet")).await,
     ];
     let stray = put(&bed, &format!("{location}/data/stray.parquet")).await;
-    let site =
-        Site { spared: vec![Location::new(format!("{location}/overlay").replace("file:///", "file:/"))], ..site(&bed) };
+    let site = Site {
+        spared: vec![Location::new(format!("{location}/overlay").replace("file:///", "file:/"))],
+        landings: vec![Location::new(format!("{location}/landing"))],
+        ..site(&bed)
+    };
     let report = remove(&site, ALL).await.expect("removed");
     assert_eq!(report.orphans.examples, [stray]);
     for path in kept {
