@@ -153,8 +153,9 @@ enum Ended {
 }
 
 fn ended(append: &Pending, tracked: &Tracked, metadata: &Json) -> Ended {
-    let is_tracked = append.files.first().is_some_and(|(key, _)| tracked.has(key));
-    if is_tracked || snapshot_of(metadata, &append.append_id).is_some() {
+    // a commit brings all of its files: of some that are there others brought those, and the rest may still come
+    let are_tracked = append.files.iter().all(|(key, _)| tracked.has(key));
+    if are_tracked || snapshot_of(metadata, &append.append_id).is_some() {
         return Ended::Landed;
     }
     // every snapshot since it began is there to be seen, so that it is none of them
@@ -172,4 +173,45 @@ fn ended(append: &Pending, tracked: &Tracked, metadata: &Json) -> Ended {
 pub(super) fn snapshot_of<'m>(metadata: &'m Json, append_id: &str) -> Option<&'m Json> {
     let mut snapshots = metadata["snapshots"].as_array()?.iter().rev();
     snapshots.find(|snapshot| snapshot["summary"][APPEND_ID] == append_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pending(files: &[u8], base_sequence_number: i64, made_at_ms: i64) -> Pending {
+        let files = files.iter().map(|file| ([*file; super::super::tracked::KEY_BYTES], 1)).collect();
+        Pending { number: 1, append_id: "ours".to_owned(), base_sequence_number, files, made_at_ms }
+    }
+
+    fn history(sequence_numbers: &[i64], append_id: &str) -> Json {
+        let snapshot =
+            |number: &i64| json!({"snapshot-id": number, "sequence-number": number, "summary": {APPEND_ID: append_id}});
+        json!({"last-sequence-number": sequence_numbers.last(), "snapshots": sequence_numbers.iter().map(snapshot).collect::<Vec<_>>()})
+    }
+
+    /// Another server may have appended some of the files, while those of this append still try to land: they must not be forgotten.
+    #[test]
+    fn an_append_of_which_others_brought_some_files_has_not_landed() {
+        let mut tracked = Tracked::default();
+        let [one, two] = [1, 2].map(|file| ([file; super::super::tracked::KEY_BYTES], 1));
+        tracked.extend(&News { files: vec![one], snapshots: vec![5] });
+        let append = pending(&[1, 2], 4, now_ms());
+        assert!(matches!(ended(&append, &tracked, &history(&[4, 5], "theirs")), Ended::NotYet));
+        tracked.extend(&News { files: vec![two], snapshots: vec![6] });
+        assert!(matches!(ended(&append, &tracked, &history(&[4, 5, 6], "theirs")), Ended::Landed));
+    }
+
+    #[test]
+    fn what_the_history_can_tell_is_believed_and_nothing_is_guessed() {
+        let tracked = Tracked::default();
+        let of = |append: &Pending, history: &Json| ended(append, &tracked, history);
+        assert!(matches!(of(&pending(&[1], 4, now_ms()), &history(&[4, 5], "ours")), Ended::Landed));
+        assert!(matches!(of(&pending(&[1], 4, now_ms()), &history(&[4, 5], "theirs")), Ended::NotYet));
+        assert!(matches!(of(&pending(&[1], 4, 0), &history(&[4, 5], "theirs")), Ended::Never));
+        // snapshot 5 has expired, and could have been it
+        assert!(matches!(of(&pending(&[1], 4, 0), &history(&[4, 6], "theirs")), Ended::Unknown));
+    }
 }
