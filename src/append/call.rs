@@ -278,7 +278,7 @@ impl Appends {
                 let message = format!("file-size-in-bytes says {size}, and it has {}", found.size_bytes);
                 Err(bad(file, &message))
             }
-            _ => Ok(Candidate { location, size_bytes: found.size_bytes, below: file.path.clone() }),
+            _ => Ok(Candidate { location, size_bytes: found.size_bytes, prefix_bytes: 0 }),
         }
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::known::{APPEND_ID, Known, Tools, snapshot_of};
 use super::ledger::now_ms;
 use super::look::same_table;
-use super::tracked::{Key, size_of};
+use super::tracked::{Key, News, size_of};
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest::{
     DataFile, ManifestContent, NewManifest, PartitionField, SnapshotBase, SnapshotIds, Totals,
@@ -104,9 +104,16 @@ pub(super) async fn append(
     };
     let outcome = attempt.run(known, &mut batch).await;
     let rows = attempt.rows.take().unwrap_or_default();
+    let left = keyed(tools, &batch.files);
+    let mut news = News::default();
     let (landed, not_landed) = match &outcome {
-        Ok(Appended::Landed { snapshot_id, .. }) => {
+        Ok(Appended::Landed { snapshot_id, .. }) if left.len() == keys.len() => {
             (rows.into_iter().map(|row| (row, Some(*snapshot_id))).collect(), Vec::new())
+        }
+        // not all that was begun: what was left out meanwhile is not to be taken for appended
+        Ok(Appended::Landed { snapshot_id, .. }) => {
+            news = News { files: left.clone(), snapshots: vec![*snapshot_id] };
+            (Vec::new(), rows)
         }
         _ if attempt.is_open => (Vec::new(), Vec::new()),
         _ => {
@@ -115,14 +122,14 @@ pub(super) async fn append(
         }
     };
     if let Some(ledger) = &mut known.ledger
-        && let Err(error) = ledger.end(&landed, &not_landed, &Default::default()).await
+        && let Err(error) = ledger.end(&landed, &not_landed, &news).await
     {
         // the next look finds out by the history
         tracing::warn!(table.name = %ident, error = %error, "how an append ended could not be written down");
     }
     match outcome? {
         Appended::Landed { snapshot_id, sequence_number, .. } => {
-            let left: HashSet<Key> = keyed(tools, &batch.files).into_iter().map(|(key, _)| key).collect();
+            let left: HashSet<Key> = left.into_iter().map(|(key, _)| key).collect();
             let known = keys.into_iter().map(|(key, _)| key).filter(|key| !left.contains(key)).collect();
             Ok(Appended::Landed { snapshot_id, sequence_number, known })
         }

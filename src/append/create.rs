@@ -61,7 +61,7 @@ pub(super) async fn body(footers: &Footers, ident: &Ident, candidates: &[Candida
 fn partitions(candidates: &[Candidate]) -> BTreeMap<String, Type> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for candidate in candidates {
-        for (name, text) in folders(&candidate.below) {
+        for (name, text) in folders(candidate.below()) {
             texts.entry(name).or_default().push(text);
         }
     }

@@ -140,7 +140,7 @@ impl Footers {
         if footer.rows() == 0 {
             return Ok(Outcome::Empty);
         }
-        let (folders, mut read) = (folders(&candidate.below), BTreeMap::new());
+        let (folders, mut read) = (folders(candidate.below()), BTreeMap::new());
         loop {
             match footer.describe(candidate.location.as_str(), table, &folders, &read) {
                 Ok(Described::File(file)) => return Ok(Outcome::File(file)),

@@ -17,8 +17,15 @@ pub(super) struct Candidate {
     pub location: Location,
     /// Its size.
     pub size_bytes: u64,
-    /// Its place below the watched prefix; of a file that somebody names, nothing.
-    pub below: String,
+    /// How much of that is the watched prefix; of a file that somebody names, nothing.
+    pub prefix_bytes: usize,
+}
+
+impl Candidate {
+    /// Its place below the watched prefix.
+    pub fn below(&self) -> &str {
+        self.location.as_str().get(self.prefix_bytes..).unwrap_or_default()
+    }
 }
 
 /// Whether a file's place below the watched prefix is that of data: names with `_` or `.` in front are hidden, but for folders that are
@@ -44,8 +51,8 @@ pub(super) fn settled(file: Listed, prefix: &Location, settle_ms: i64, now_ms: i
     if file.changed_ms.is_some_and(|changed| changed.saturating_add(settle_ms) > now_ms) {
         return None;
     }
-    let below = below(&file.location, prefix).to_owned();
-    Some(Candidate { location: file.location, size_bytes: file.size_bytes, below })
+    let prefix_bytes = file.location.as_str().len() - below(&file.location, prefix).len();
+    Some(Candidate { location: file.location, size_bytes: file.size_bytes, prefix_bytes })
 }
 
 #[cfg(test)]
@@ -68,7 +75,10 @@ mod tests {
         let prefix = Location::new("s3://b/in/");
         let file = |changed_ms| Listed { location: Location::new("s3://b/in/x/a"), size_bytes: 1, changed_ms };
         assert_eq!(settled(file(Some(950)), &prefix, 100, 1_000), None);
-        assert_eq!(settled(file(Some(900)), &prefix, 100, 1_000).map(|found| found.below), Some("x/a".to_owned()));
+        assert_eq!(
+            settled(file(Some(900)), &prefix, 100, 1_000).map(|found| found.below().to_owned()),
+            Some("x/a".to_owned())
+        );
         assert!(settled(file(None), &prefix, 100, 1_000).is_some());
     }
 }

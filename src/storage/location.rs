@@ -97,10 +97,11 @@ impl Location {
     pub fn place_text(&self) -> String {
         match self.place() {
             Ok(Place::Local(path)) => {
-                let is_plain = !self.0.contains("//") && !self.0.contains("/./");
-                // what has slashes beside each other may still be plain behind its scheme, and loses nothing here
-                let path = if is_plain { path } else { path.components().collect() };
-                format!("file:{}", path.display())
+                let is_plain = |text: &str| !text.contains("//") && !text.contains("/./") && !text.ends_with('/');
+                match path.to_str().filter(|text| is_plain(text)) {
+                    Some(text) => format!("file:{text}"),
+                    None => format!("file:{}", path.components().collect::<PathBuf>().display()),
+                }
             }
             Ok(Place::Object { bucket, key }) => format!("s3://{bucket}/{key}"),
             // a key that we would not go to is a key that others may have
